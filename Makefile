@@ -1,0 +1,66 @@
+# Every target runs on Go alone unless its help line names what else it needs.
+GO        ?= go
+FUZZTIME  ?= 5s
+TESTFLAGS ?=
+TOOL      := $(GO) tool -modfile=tools/go.mod
+export CGO_ENABLED := 0
+
+# What has to run inside a browser or a native shell: the phone core and the leaves it stands on.
+WASM_PACKAGES = ./protocol/... ./ca/trust/... ./app/core/...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build bin/bidseal, one static binary
+	$(GO) build -trimpath -o bin/bidseal ./cmd/bidseal
+
+.PHONY: demo
+demo: build ## build and run the whole thing on this machine
+	bin/bidseal demo
+
+.PHONY: test
+test: ## run the tests; no service and nothing but Go needed
+	$(GO) test $(TESTFLAGS) ./...
+
+.PHONY: check
+check: lint race ## everything a change has to pass besides the tests: lint and race
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck and golangci-lint, all pinned in tools/go.mod
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  test -z "$$unformatted" || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet -tags e2e,interop ./...
+	$(TOOL) staticcheck -tags e2e,interop ./...
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: race
+race: ## run the tests under the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what we call (needs the network)
+	$(TOOL) govulncheck ./...
+
+.PHONY: bench
+bench: build ## measure completed logins through the real HTTP and WebSocket stack
+	bin/bidseal bench login
+
+.PHONY: wasm
+wasm: ## build the phone core for js/wasm
+	GOOS=js GOARCH=wasm $(GO) build $(WASM_PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME each
+	GO="$(GO)" bash test/fuzz.sh $(FUZZTIME)
+
+.PHONY: interop
+interop: ## have BouncyCastle and OpenSSL judge certificates and vectors (needs java, libbcpkix-java, openssl)
+	$(GO) test -tags interop -count=1 $(TESTFLAGS) ./test/interop/...
+
+.PHONY: e2e
+e2e: build ## drive the demo in headless Chromium (needs chromium, fonts-noto-cjk)
+	BIDSEAL_BIN=$(CURDIR)/bin/bidseal $(GO) test -tags e2e -count=1 -timeout 15m $(TESTFLAGS) ./test/e2e/...
