@@ -1,0 +1,191 @@
+package trust
+
+import (
+	"encoding/asn1"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// Kind says whom a certificate names.
+type Kind string
+
+// The kinds of holders.
+const (
+	Organisation Kind = "organisation"
+	Person       Kind = "person"
+	Platform     Kind = "platform"
+)
+
+// Roles of a person in an organisation.
+const (
+	RoleAdmin = "admin"
+	RoleUser  = "user"
+)
+
+// LineageSize is the length of a lineage id in bytes.
+const LineageSize = 16
+
+// maxName bounds each text of an identity, in bytes.
+const maxName = 256
+
+// Identity is what a certificate says of its holder. It is worth what the chain
+// is worth: read it from a Verified.
+type Identity struct {
+	// Anchor is the SM3 digest of the anchor's DER, lower-case hexadecimal;
+	// empty when read by ReadSubject.
+	Anchor string `json:"anchor,omitempty"`
+	// Lineage is the lineage id, lower-case hexadecimal, 32 characters; empty
+	// where the authority writes none. (Anchor, Lineage) names the holder's
+	// certificate across renewal, change of name and reissue.
+	Lineage string `json:"lineage,omitempty"`
+	// Kind of the holder.
+	Kind Kind `json:"kind"`
+	// CommonName: the person's name, or the platform's.
+	CommonName string `json:"common_name"`
+	// Organisation's name; empty for natural persons.
+	Organisation string `json:"organisation,omitempty"`
+	// CreditCode: the organisation's unified social credit code (GB 32100).
+	CreditCode string `json:"credit_code,omitempty"`
+	// Role in the organisation when the certificate was issued: RoleAdmin,
+	// RoleUser or empty.
+	Role string `json:"role,omitempty"`
+	// PlatformID of platforms.
+	PlatformID string `json:"platform_id,omitempty"`
+}
+
+// ReadIdentity reads the identity of a verified chain's leaf. Texts with control
+// or direction-changing characters are refused, because they are shown to
+// people who decide by them. The error wraps ErrMalformed.
+func ReadIdentity(v *Verified, oids OIDs) (Identity, error) {
+	id, err := ReadSubject(v.Leaf(), oids)
+	if err != nil {
+		return Identity{}, err
+	}
+	anchor := Digest(v.Anchor)
+	id.Anchor = hex.EncodeToString(anchor[:])
+	return id, nil
+}
+
+// ReadSubject reads the identity that a certificate states, verified or not.
+func ReadSubject(cert *smx509.Certificate, oids OIDs) (Identity, error) {
+	id := Identity{CommonName: cert.Subject.CommonName}
+	if n := len(cert.Subject.Organization); n > 1 {
+		return Identity{}, fmt.Errorf("%d organisation names: %w", n, ErrMalformed)
+	} else if n == 1 {
+		id.Organisation = cert.Subject.Organization[0]
+	}
+	if err := id.readExtensions(cert, oids); err != nil {
+		return Identity{}, err
+	}
+	switch {
+	case id.PlatformID != "":
+		id.Kind = Platform
+	case id.Organisation != "":
+		id.Kind = Organisation
+	default:
+		id.Kind = Person
+	}
+	return id, id.check()
+}
+
+func (id *Identity) readExtensions(cert *smx509.Certificate, oids OIDs) error {
+	lineage, err := extension(cert, oids.Lineage)
+	if err != nil {
+		return err
+	}
+	if lineage != nil {
+		if lineage.Tag != asn1.TagOctetString || len(lineage.Bytes) != LineageSize {
+			return fmt.Errorf("lineage id: %w", ErrMalformed)
+		}
+		id.Lineage = hex.EncodeToString(lineage.Bytes)
+	}
+	if id.Role, err = textExtension(cert, oids.Role); err != nil {
+		return err
+	}
+	if id.PlatformID, err = textExtension(cert, oids.PlatformID); err != nil {
+		return err
+	}
+	for _, oid := range append([]asn1.ObjectIdentifier{oids.CreditCode}, oids.CreditCodeAlso...) {
+		code, err := textExtension(cert, oid)
+		if err != nil {
+			return err
+		}
+		if code != "" {
+			id.CreditCode = code
+			break
+		}
+	}
+	return nil
+}
+
+func (id *Identity) check() error {
+	for _, text := range []string{id.CommonName, id.Organisation, id.CreditCode, id.PlatformID} {
+		if err := checkText(text); err != nil {
+			return err
+		}
+	}
+	if id.CommonName == "" {
+		return fmt.Errorf("no common name: %w", ErrMalformed)
+	}
+	if id.Role != "" && id.Role != RoleAdmin && id.Role != RoleUser {
+		return fmt.Errorf("role %q: %w", id.Role, ErrMalformed)
+	}
+	return nil
+}
+
+// checkText refuses what could deceive a reader: invalid UTF-8, control and
+// format characters (among them the bidirectional overrides of Unicode TR 36),
+// line and paragraph separators, blanks around, excessive length.
+func checkText(text string) error {
+	if len(text) > maxName || !utf8.ValidString(text) || strings.TrimSpace(text) != text {
+		return fmt.Errorf("name of %d bytes: %w", len(text), ErrMalformed)
+	}
+	for _, r := range text {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs) {
+			return fmt.Errorf("name with the character %U: %w", r, ErrMalformed)
+		}
+	}
+	return nil
+}
+
+// extension answers the one DER value inside an extension, nil if it is absent.
+func extension(cert *smx509.Certificate, oid asn1.ObjectIdentifier) (*asn1.RawValue, error) {
+	if len(oid) == 0 {
+		return nil, nil
+	}
+	for _, ext := range cert.Extensions {
+		if !ext.Id.Equal(oid) {
+			continue
+		}
+		var value asn1.RawValue
+		rest, err := asn1.Unmarshal(ext.Value, &value)
+		if err != nil || len(rest) != 0 || value.Class != asn1.ClassUniversal || value.IsCompound {
+			return nil, fmt.Errorf("extension %v: %w", oid, ErrMalformed)
+		}
+		return &value, nil
+	}
+	return nil, nil
+}
+
+// textExtension reads a string extension, "" if it is absent.
+func textExtension(cert *smx509.Certificate, oid asn1.ObjectIdentifier) (string, error) {
+	value, err := extension(cert, oid)
+	if err != nil || value == nil {
+		return "", err
+	}
+	switch value.Tag {
+	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
+	default:
+		return "", fmt.Errorf("extension %v is no string: %w", oid, ErrMalformed)
+	}
+	text := string(value.Bytes)
+	if text == "" {
+		return "", fmt.Errorf("extension %v is empty: %w", oid, ErrMalformed)
+	}
+	return text, checkText(text)
+}

@@ -1,0 +1,112 @@
+package trust_test
+
+import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+func utf8(text string) asn1.RawValue {
+	return asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(text)}
+}
+
+func printable(text string) asn1.RawValue {
+	return asn1.RawValue{Tag: asn1.TagPrintableString, Bytes: []byte(text)}
+}
+
+func TestReadIdentity(t *testing.T) {
+	oids := trust.DefaultOIDs()
+	lineage := []byte("0123456789abcdef")
+	leaf := template(3, "张三")
+	leaf.Subject = pkix.Name{CommonName: "张三", Organization: []string{"示例建设有限公司"}}
+	leaf.ExtraExtensions = []pkix.Extension{
+		ext(t, oids.Lineage, false, lineage), ext(t, oids.Role, false, utf8(trust.RoleAdmin)),
+		ext(t, oids.CreditCodeAlso[1], false, printable("91330100MA27XL0G0X")),
+	}
+	c := newChain(t, newSM2, leaf)
+	v, err := c.store(t).Verify(c.certs(), trust.VerifyOptions{Time: day(), Usage: trust.Signing})
+	must(t, err)
+	id, err := trust.ReadIdentity(v, oids)
+	must(t, err)
+	anchor := trust.Digest(c.root.cert)
+	want := trust.Identity{
+		Anchor: hex.EncodeToString(anchor[:]), Lineage: hex.EncodeToString(lineage), Kind: trust.Organisation, CommonName: "张三",
+		Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin,
+	}
+	if id != want {
+		t.Fatalf("got %+v, want %+v", id, want)
+	}
+}
+
+func TestReadIdentityKinds(t *testing.T) {
+	oids := trust.DefaultOIDs()
+	person := issue(t, template(1, "李四"), nil, newSM2(t))
+	id, err := trust.ReadSubject(person.cert, oids)
+	must(t, err)
+	if id.Kind != trust.Person || id.CommonName != "李四" {
+		t.Errorf("person: %+v", id)
+	}
+	site := template(2, "招标平台")
+	site.Subject.Organization = []string{"某交易中心"}
+	site.ExtraExtensions = []pkix.Extension{ext(t, oids.PlatformID, false, utf8("p-1"))}
+	id, err = trust.ReadSubject(issue(t, site, nil, newSM2(t)).cert, oids)
+	must(t, err)
+	if id.Kind != trust.Platform || id.PlatformID != "p-1" {
+		t.Errorf("platform: %+v", id)
+	}
+}
+
+func TestReadIdentityRefuses(t *testing.T) {
+	oids := trust.DefaultOIDs()
+	withExt := func(id asn1.ObjectIdentifier, value any) func(*smx509.Certificate) {
+		return func(c *smx509.Certificate) { c.ExtraExtensions = []pkix.Extension{ext(t, id, false, value)} }
+	}
+	named := func(name string) func(*smx509.Certificate) {
+		return func(c *smx509.Certificate) { c.Subject.CommonName = name }
+	}
+	for name, change := range map[string]func(*smx509.Certificate){
+		"no name":                named(""),
+		"line break":             named("a\nb"),
+		"right-to-left override": named("abc\u202Efdp"),
+		"zero width space":       named("a\u200Bb"),
+		"blank at the end":       named("abc "),
+		"long name":              named(strings.Repeat("长", 100)),
+		"two organisations":      func(c *smx509.Certificate) { c.Subject.Organization = []string{"a", "b"} },
+		"short lineage":          withExt(oids.Lineage, []byte("short")),
+		"lineage as text":        withExt(oids.Lineage, utf8("0123456789abcdef")),
+		"unknown role":           withExt(oids.Role, utf8("root")),
+		"credit code as number":  withExt(oids.CreditCode, 5),
+		"empty credit code":      withExt(oids.CreditCode, utf8("")),
+		"platform with a tab":    withExt(oids.PlatformID, utf8("p\t1")),
+	} {
+		leaf := template(3, "leaf")
+		change(leaf)
+		if _, err := trust.ReadSubject(issue(t, leaf, nil, newSM2(t)).cert, oids); !errors.Is(err, trust.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSerialHex(t *testing.T) {
+	serial := new(big.Int).SetBytes([]byte{0x0A, 0xBC, 0x00})
+	if text := trust.SerialHex(serial); text != "0ABC00" {
+		t.Errorf("wrote %s", text)
+	}
+	for _, text := range []string{"0ABC00", "0a:bc:00", "ABC00"} {
+		if got, err := trust.ParseSerialHex(text); err != nil || got.Cmp(serial) != 0 {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "0x12", "zz", "+5", strings.Repeat("F", 41)} {
+		if _, err := trust.ParseSerialHex(text); !errors.Is(err, trust.ErrMalformed) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package trust
+
+import "encoding/asn1"
+
+// OIDs are the object identifiers by which certificates carry what X.509 itself
+// has no field for. They are configuration: an operator puts its own arc here,
+// the same on the authority and on everyone who verifies.
+type OIDs struct {
+	// Lineage is the extension with the lineage id: OCTET STRING, 16 random
+	// bytes, the same in every certificate that replaces the first (renewal,
+	// change of name, reissue) and in both certificates of a dual pair.
+	Lineage asn1.ObjectIdentifier
+	// Role is the extension with the holder's role in the organisation at the
+	// time of issue: UTF8String, RoleAdmin or RoleUser.
+	Role asn1.ObjectIdentifier
+	// PlatformID is the extension with the platform's id: UTF8String.
+	PlatformID asn1.ObjectIdentifier
+	// PlatformUsage is the extended key usage of request-signing platforms.
+	PlatformUsage asn1.ObjectIdentifier
+	// SealMakerUsage is the extended key usage of seal makers (GB/T 38540).
+	SealMakerUsage asn1.ObjectIdentifier
+	// CreditCode is the extension in which this authority writes the unified
+	// social credit code (GB 32100): PrintableString.
+	CreditCode asn1.ObjectIdentifier
+	// CreditCodeAlso are further extensions in which other authorities are
+	// known to write it; they are read, in this order, when CreditCode is
+	// absent.
+	CreditCodeAlso []asn1.ObjectIdentifier
+}
+
+// placeholderArc is 1.3.6.1.4.1.32473, the enterprise number that RFC 5612
+// reserves for documentation. An operator replaces it by an arc of its own
+// before the first ceremony; identifiers in issued certificates never change
+// afterwards.
+func placeholderArc(n ...int) asn1.ObjectIdentifier {
+	return append(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, n...)
+}
+
+// gmSubjectExtension is the arc 1.2.156.10260.4.1 of GM/T 0015 and GB/T 20518:
+// 1 identity code of a person, 2 social insurance number, 3 organisation code,
+// 4 business registration number, 5 taxation number.
+func gmSubjectExtension(n int) asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 2, 156, 10260, 4, 1, n}
+}
+
+// DefaultOIDs are the identifiers used where nothing is configured.
+//
+// No public register names an identifier for the unified social credit code.
+// Since the merger of the registers in 2015 an organisation's taxation number
+// is its credit code, so 1.2.156.10260.4.1.5 is true under either reading.
+func DefaultOIDs() OIDs {
+	return OIDs{
+		Lineage:        placeholderArc(1),
+		Role:           placeholderArc(2),
+		PlatformID:     placeholderArc(3),
+		PlatformUsage:  placeholderArc(4),
+		SealMakerUsage: placeholderArc(5),
+		CreditCode:     gmSubjectExtension(5),
+		CreditCodeAlso: []asn1.ObjectIdentifier{gmSubjectExtension(3), gmSubjectExtension(4)},
+	}
+}
+
+// Identifiers of RFC 5280, RFC 6960 and RFC 9336 that smx509 leaves to its
+// callers.
+func oidKeyUsage() asn1.ObjectIdentifier         { return asn1.ObjectIdentifier{2, 5, 29, 15} }
+func oidBasicConstraints() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 19} }
+func oidExtKeyUsage() asn1.ObjectIdentifier      { return asn1.ObjectIdentifier{2, 5, 29, 37} }
+func oidCRLNumber() asn1.ObjectIdentifier        { return asn1.ObjectIdentifier{2, 5, 29, 20} }
+func oidReasonCode() asn1.ObjectIdentifier       { return asn1.ObjectIdentifier{2, 5, 29, 21} }
+func oidAuthorityKeyID() asn1.ObjectIdentifier   { return asn1.ObjectIdentifier{2, 5, 29, 35} }
+func oidOCSPBasic() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
+}
+func oidOCSPNonce() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}
+}
+
+// OIDDocumentSigning is id-kp-documentSigning (RFC 9336).
+func OIDDocumentSigning() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 36}
+}
+
+// OIDIssuingDistributionPoint is the extension of RFC 5280 5.2.5.
+func OIDIssuingDistributionPoint() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 28} }
+
+// OIDOCSPNoCheck is id-pkix-ocsp-nocheck (RFC 6960 4.2.2.2.1).
+func OIDOCSPNoCheck() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
+}
