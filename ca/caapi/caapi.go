@@ -1,0 +1,171 @@
+// Package caapi holds the bodies of the authority's HTTP API, for phones and
+// platforms that call it. It imports the protocol leaf alone, so that the phone
+// core can use it in a browser.
+//
+//	POST /v1/enrol                    EnrolRequest    -> EnrolAnswer
+//	POST /v1/pass                     PassRequest     -> PassAnswer
+//	POST /v1/platform-requests        PlatformRequest -> PlatformState
+//	GET  /v1/platform-requests/{id}                   -> PlatformState
+//	GET  /v1/info                                     -> Info
+//	GET  /crl/{name}.crl  GET /certs/{name}.cer  GET|POST /ocsp
+//
+// Bodies are strict JSON (protocol.DecodeJSON); refusals are
+// application/problem+json (protocol.Problem).
+//
+// Calls that change something carry protocol.HeaderProof. For /v1/enrol the
+// proof is made by the new device key and for /v1/platform-requests by the
+// platform's API key, both over the empty pass: protocol.NewProof(key, "",
+// call, now). For /v1/pass the pass to be renewed stands in
+// protocol.HeaderPass, expired or not. The URL in the proof is the authority's
+// base URL followed by the path.
+package caapi
+
+import (
+	"encoding/hex"
+
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Paths of the API.
+const (
+	PathEnrol            = "/v1/enrol"
+	PathPass             = "/v1/pass"
+	PathPlatformRequests = "/v1/platform-requests" // + "/" + id
+	PathInfo             = "/v1/info"
+	PathOCSP             = "/ocsp"
+)
+
+// Version of the bodies.
+const Version = 1
+
+// RequestIDSize is the length of a request id in bytes, drawn at random by the
+// caller and kept until the answer is stored.
+const RequestIDSize = 16
+
+// EnrolmentFile is what an operator hands to the holder of a certificate to be:
+// the file that `phone enrol --code FILE` reads.
+type EnrolmentFile struct {
+	V       int     `json:"v"`
+	CA      string  `json:"ca"` // base URL of the authority
+	Code    string  `json:"code"`
+	Expires int64   `json:"expires"` // Unix seconds
+	Subject Subject `json:"subject"` // for display; the authority decides
+	// Roots are the SM3 digests of the authority's roots, lower-case
+	// hexadecimal, to be compared with the phone's own anchors.
+	Roots []string `json:"roots"`
+}
+
+// Subject names a certificate's holder.
+type Subject struct {
+	Kind         string `json:"kind"` // "organisation" or "person"
+	Name         string `json:"name"` // the person's name
+	Organisation string `json:"organisation,omitempty"`
+	CreditCode   string `json:"credit_code,omitempty"` // 18 characters, GB 32100
+	Role         string `json:"role,omitempty"`        // "admin" or "user", organisations only
+}
+
+// EnrolRequest asks for a dual certificate and a device pass. The same request
+// id with the same content may be sent any number of times and gives the same
+// bytes; with other content it is refused (issuance_conflict).
+type EnrolRequest struct {
+	V         int            `json:"v"`
+	RequestID protocol.Bytes `json:"request_id"` // RequestIDSize random bytes
+	Code      string         `json:"code"`
+	CSR       protocol.Bytes `json:"csr"`        // PKCS#10 of the SM2 signing key; its subject is not looked at
+	DeviceKey protocol.Bytes `json:"device_key"` // SubjectPublicKeyInfo, SM2 or P-256
+}
+
+// Digest is what the request id and the code are bound to.
+func (r *EnrolRequest) Digest() string {
+	return hex.EncodeToString(protocol.H([]byte("bidseal/ca enrol 1\x00"),
+		protocol.H(r.RequestID), protocol.H(r.CSR), protocol.H(r.DeviceKey)))
+}
+
+// EnrolAnswer brings certificates, encryption key and pass.
+type EnrolAnswer struct {
+	V         int            `json:"v"`
+	RequestID protocol.Bytes `json:"request_id"`
+	// Response is the CSRResponse of GM/T 0092: signing certificate, EnvelopedKey
+	// (GB/T 35276) under the signing key, encryption certificate.
+	// smx509.ParseCSRResponse reads it.
+	Response protocol.Bytes `json:"response"`
+	// Chain above both certificates: the issuing authority, then the root. The
+	// phone believes its own anchors, not this root.
+	Chain   []protocol.Bytes `json:"chain"`
+	Lineage string           `json:"lineage"` // lower-case hexadecimal
+	Account string           `json:"account"` // opaque
+	Pass    string           `json:"pass"`    // as of issuance; renew it when it has expired
+}
+
+// PassRequest asks for a new pass for the device of the old one.
+type PassRequest struct {
+	V int `json:"v"`
+}
+
+// PassAnswer is the new pass.
+type PassAnswer struct {
+	V    int    `json:"v"`
+	Pass string `json:"pass"`
+}
+
+// PlatformRequest asks for a platform certificate. The same keys may ask again
+// and get the same id.
+type PlatformRequest struct {
+	V            int            `json:"v"`
+	Name         string         `json:"name"`         // shown to bidders on every request
+	Organisation string         `json:"organisation"` // who runs the platform
+	CreditCode   string         `json:"credit_code,omitempty"`
+	Contact      string         `json:"contact"`
+	Origins      []string       `json:"origins"` // web origins of the platform's pages
+	CSR          protocol.Bytes `json:"csr"`     // PKCS#10 of the SM2 request key; its subject is not looked at
+	APIKey       protocol.Bytes `json:"api_key"` // SubjectPublicKeyInfo, P-256
+}
+
+// States of a platform request.
+const (
+	PlatformPending  = "pending"
+	PlatformIssued   = "issued"
+	PlatformRejected = "rejected"
+)
+
+// PlatformState is where a platform request stands. The id is unguessable and
+// known to the requester and the operator alone.
+type PlatformState struct {
+	V            int                   `json:"v"`
+	ID           string                `json:"id"`
+	State        string                `json:"state"`
+	Reason       string                `json:"reason,omitempty"` // of a rejection
+	Registration *PlatformRegistration `json:"registration,omitempty"`
+}
+
+// PlatformRegistration is what a relay needs to know of a platform: the file
+// that `relay platform add --file` reads. Its worth is the chain's, which the
+// relay verifies to its own anchors.
+type PlatformRegistration struct {
+	V          int              `json:"v"`
+	PlatformID string           `json:"platform_id"`
+	Name       string           `json:"name"`
+	Chain      []protocol.Bytes `json:"chain"`   // platform certificate, issuing authority, root
+	APIKey     protocol.Bytes   `json:"api_key"` // SubjectPublicKeyInfo, P-256
+	Origins    []string         `json:"origins"`
+}
+
+// Info is what anyone may know of an authority.
+type Info struct {
+	V          int              `json:"v"`
+	Name       string           `json:"name"`
+	Roots      []Anchor         `json:"roots"`
+	Issuing    []protocol.Bytes `json:"issuing"` // certificates of issuing authorities
+	PassIssuer string           `json:"pass_issuer"`
+	PassAlg    protocol.Alg     `json:"pass_alg"`
+	PassKey    protocol.Bytes   `json:"pass_key"` // SubjectPublicKeyInfo
+	AuditKey   protocol.Bytes   `json:"audit_key"`
+	ServerTime int64            `json:"server_time"` // Unix milliseconds
+}
+
+// Anchor is a root with its fingerprint.
+type Anchor struct {
+	SM3         string         `json:"sm3"` // lower-case hexadecimal
+	SHA256      string         `json:"sha256"`
+	Certificate protocol.Bytes `json:"certificate"`
+}
