@@ -139,8 +139,9 @@ type PlatformState struct {
 }
 
 // PlatformRegistration is what a relay needs to know of a platform: the file
-// that `relay platform add --file` reads. Its worth is the chain's, which the
-// relay verifies to its own anchors.
+// that `relay platform add --file` reads. The
+// relay verifies the chain to its own anchors; the API key and the origins are the
+// word of the operator from whom the file comes.
 type PlatformRegistration struct {
 	V          int              `json:"v"`
 	PlatformID string           `json:"platform_id"`

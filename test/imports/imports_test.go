@@ -82,8 +82,8 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./app/core/..."},
-			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./ca/trust/..."}, deep: true,
-			why: "the phone core stands on the protocol and on trust alone",
+			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./ca/trust/...", "./ca/caapi"}, deep: true,
+			why: "the phone core stands on the protocol, on trust and on the bodies of the authority's API alone",
 		},
 		{
 			from: []string{"./demo-platform/..."}, to: []string{"./..."}, but: []string{"./demo-platform/...", "./sdk/..."},
@@ -98,7 +98,7 @@ func bans() []ban {
 			why: "only cmd knows more than one component",
 		},
 		{
-			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./ca/trust/..."}, deep: true,
+			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./ca/trust/...", "./ca/caapi"}, deep: true,
 			why: "only cmd knows more than one component",
 		},
 		{
