@@ -1,0 +1,146 @@
+package issuance
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"fmt"
+	"time"
+
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+func lintVersion(c *smx509.Certificate, _ subject) string {
+	if c.Version != 3 {
+		return differs("version", c.Version, 3)
+	}
+	return ""
+}
+
+// lintSerial: RFC 5280 4.1.2.2, positive and at most 20 octets, which a set top
+// bit would exceed; at least 128 random bits below the leading octet.
+func lintSerial(c *smx509.Certificate, s subject) string {
+	bits := c.SerialNumber.BitLen()
+	if c.SerialNumber.Sign() <= 0 || bits <= 128 || bits > 159 {
+		return fmt.Sprintf("serial number of %d bits", bits)
+	}
+	if s.request.Serial == nil || c.SerialNumber.Cmp(s.request.Serial) != 0 {
+		return "serial number is not the one that was stored"
+	}
+	return ""
+}
+
+func lintSignatureAlgorithm(c *smx509.Certificate, s subject) string {
+	want := smx509.UnknownSignatureAlgorithm
+	switch family(s.signing) {
+	case "SM2":
+		want = smx509.SM2WithSM3
+	case "P-256":
+		want = smx509.ECDSAWithSHA256
+	case "P-384":
+		want = smx509.ECDSAWithSHA384
+	case "RSA":
+		want = smx509.SHA256WithRSA
+	}
+	if want == smx509.UnknownSignatureAlgorithm || c.SignatureAlgorithm != want {
+		return differs("signature algorithm", c.SignatureAlgorithm, want)
+	}
+	return ""
+}
+
+func lintIssuerName(c *smx509.Certificate, s subject) string {
+	want := c.RawSubject
+	if s.issuer != nil {
+		want = s.issuer.RawSubject
+	}
+	if !bytes.Equal(c.RawIssuer, want) {
+		return "issuer name is not the issuer's subject name"
+	}
+	return ""
+}
+
+func lintValidityDates(c *smx509.Certificate, s subject) string {
+	if !c.NotAfter.After(c.NotBefore) {
+		return "notAfter is not after notBefore"
+	}
+	if !c.NotBefore.Equal(s.request.NotBefore) || !c.NotAfter.Equal(s.request.NotAfter) {
+		return "dates are not those that were stored (whole seconds)"
+	}
+	if c.NotBefore.Year() < 2020 || c.NotAfter.Year() > 2099 {
+		return "dates outside 2020 to 2099"
+	}
+	return ""
+}
+
+func lintValidityLength(c *smx509.Certificate, s subject) string {
+	// RFC 5280 4.1.2.5: both ends are inside, hence the second.
+	if length := c.NotAfter.Sub(c.NotBefore) + time.Second; length > s.profile.maxValidity {
+		return fmt.Sprintf("valid for %v, the profile allows %v", length, s.profile.maxValidity)
+	}
+	return ""
+}
+
+func lintValidityIssuer(c *smx509.Certificate, s subject) string {
+	if s.issuer != nil && (c.NotBefore.Before(s.issuer.NotBefore) || c.NotAfter.After(s.issuer.NotAfter)) {
+		return "validity reaches outside the issuer's"
+	}
+	return ""
+}
+
+// family is the kind of a key, "" for none that is issued.
+func family(public any) string {
+	switch key := public.(type) {
+	case *ecdsa.PublicKey:
+		switch key.Curve {
+		case sm2.P256():
+			return "SM2"
+		case elliptic.P256():
+			return "P-256"
+		case elliptic.P384():
+			return "P-384"
+		}
+	case *rsa.PublicKey:
+		if bits := key.N.BitLen(); bits >= 2048 && bits <= 4096 && bits%8 == 0 && key.E == 65537 {
+			return "RSA"
+		}
+	}
+	return ""
+}
+
+// lintKeyFamily: one family in one chain, and a point that lies on the curve.
+func lintKeyFamily(c *smx509.Certificate, s subject) string {
+	got, want := family(c.PublicKey), family(s.signing)
+	if got == "" || got != want && (got != "P-256" || want != "P-384") {
+		return fmt.Sprintf("key of family %q under an issuer of %q", got, want)
+	}
+	if key, ok := c.PublicKey.(*ecdsa.PublicKey); ok && !onCurve(key) {
+		return "key is not a point of its curve"
+	}
+	return ""
+}
+
+func onCurve(key *ecdsa.PublicKey) bool {
+	if key.Curve == sm2.P256() {
+		_, err := sm2.PublicKeyToECDH(key)
+		return err == nil
+	}
+	_, err := key.ECDH()
+	return err == nil
+}
+
+func lintKeyRequested(c *smx509.Certificate, s subject) string {
+	want, err := smx509.MarshalPKIXPublicKey(s.request.PublicKey)
+	if err != nil || !bytes.Equal(c.RawSubjectPublicKeyInfo, want) {
+		return "key is not the requested one"
+	}
+	return ""
+}
+
+func lintKeyNotIssuers(c *smx509.Certificate, s subject) string {
+	if s.issuer != nil && bytes.Equal(c.RawSubjectPublicKeyInfo, s.issuer.RawSubjectPublicKeyInfo) {
+		return "the issuer's own key"
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+package issuance
+
+import (
+	"encoding/asn1"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// Name of a profile.
+type Name string
+
+// The profiles. Timestamp authorities and seal makers follow with their
+// services.
+const (
+	Root                   Name = "root"
+	Issuing                Name = "issuing"
+	OrganisationSigning    Name = "organisation-signing"
+	OrganisationEncryption Name = "organisation-encryption"
+	PersonSigning          Name = "person-signing"
+	PersonEncryption       Name = "person-encryption"
+	Platform               Name = "platform"
+	OCSP                   Name = "ocsp"
+)
+
+// presence says whether a field must, may or must not be there.
+type presence int
+
+const (
+	never presence = iota
+	optional
+	required
+)
+
+// profile is one row of the table: everything in which certificates of one kind
+// are alike. Lints compare with it; nothing outside the table decides.
+type profile struct {
+	keyUsage      smx509.KeyUsage
+	extKeyUsage   []asn1.ObjectIdentifier
+	authority     bool
+	pathLen       int // of authorities; -1 for none
+	maxValidity   time.Duration
+	statusPointer bool // CRL distribution point, OCSP and issuer certificate
+	crlPointer    bool // CRL distribution point and issuer certificate only
+	noCheck       bool // id-pkix-ocsp-nocheck
+
+	// subject attributes beside country and common name, which are always there
+	locality, organisation, unit, subjectSerial presence
+	// extensions of our own
+	lineage, role, creditCode, platformID presence
+}
+
+const (
+	day = 24 * time.Hour
+	// threeYears and the three months in which a renewal is open: the renewed
+	// certificate begins now and ends three years after the old one's end.
+	threeYearsRenewed = (3*366 + 93) * day
+
+	signUsage    = smx509.KeyUsageDigitalSignature | smx509.KeyUsageContentCommitment
+	encryptUsage = smx509.KeyUsageKeyEncipherment | smx509.KeyUsageDataEncipherment | smx509.KeyUsageKeyAgreement
+	issueUsage   = smx509.KeyUsageCertSign | smx509.KeyUsageCRLSign
+)
+
+func oidClientAuth() asn1.ObjectIdentifier  { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2} }
+func oidOCSPSigning() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 9} }
+
+// profiles is the table.
+func profiles(oids trust.OIDs) map[Name]profile {
+	personal := []asn1.ObjectIdentifier{oidClientAuth(), trust.OIDDocumentSigning()}
+	organisation := profile{
+		maxValidity: threeYearsRenewed, statusPointer: true, locality: optional, organisation: required, unit: optional,
+		subjectSerial: required, lineage: required, role: required, creditCode: required,
+	}
+	person := profile{
+		maxValidity: threeYearsRenewed, statusPointer: true, locality: optional, subjectSerial: required, lineage: required,
+	}
+	table := map[Name]profile{
+		Root: {keyUsage: issueUsage, authority: true, pathLen: -1, maxValidity: 30 * 366 * day, organisation: optional},
+		Issuing: {keyUsage: issueUsage, authority: true, pathLen: 0, maxValidity: 15 * 366 * day, crlPointer: true,
+			organisation: optional},
+		OrganisationSigning:    organisation,
+		OrganisationEncryption: organisation,
+		PersonSigning:          person,
+		PersonEncryption:       person,
+		Platform: {keyUsage: signUsage, extKeyUsage: []asn1.ObjectIdentifier{oids.PlatformUsage}, maxValidity: 366 * day,
+			statusPointer: true, organisation: required, creditCode: optional, platformID: required},
+		OCSP: {keyUsage: smx509.KeyUsageDigitalSignature, extKeyUsage: []asn1.ObjectIdentifier{oidOCSPSigning()},
+			maxValidity: 366 * day, noCheck: true, organisation: optional},
+	}
+	for _, name := range []Name{OrganisationSigning, PersonSigning} {
+		p := table[name]
+		p.keyUsage, p.extKeyUsage = signUsage, personal
+		table[name] = p
+	}
+	for _, name := range []Name{OrganisationEncryption, PersonEncryption} {
+		p := table[name]
+		p.keyUsage = encryptUsage
+		table[name] = p
+	}
+	return table
+}
+
+// MaxValidity is the longest life of certificates of a profile.
+func MaxValidity(name Name) (time.Duration, error) {
+	p, ok := profiles(trust.DefaultOIDs())[name]
+	if !ok {
+		return 0, fmt.Errorf("no profile %q", name)
+	}
+	return p.maxValidity, nil
+}
