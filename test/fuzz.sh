@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for the given time each: `go test -fuzz` takes one target of one package per
-# call, so they are listed first. A target that somebody adds is found by itself.
+# Runs every fuzz target of the module for the given time or number of inputs each: `go test -fuzz` takes one target of
+# one package per call, so they are listed first. A target that somebody adds is found by itself.
+# A number of inputs is the default because a time can end in "context deadline exceeded" on a busy machine.
 set -euo pipefail
-fuzztime=${1:-5s}
+fuzztime=${1:-50000x}
 go=${GO:-go}
 ran=0
 while read -r dir package; do
