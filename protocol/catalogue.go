@@ -1,5 +1,7 @@
 package protocol
 
+import "sync"
+
 // The codes. A code never changes its meaning and is never used again.
 const (
 	// general
@@ -85,8 +87,10 @@ const (
 	CodeLedgerInvalid      Code = "ledger_invalid"
 )
 
-// catalogue is a function so that nobody can alter it.
-func catalogue() map[Code]Entry {
+// catalogue is built once, at the first look-up, and read only.
+var catalogue = sync.OnceValue(entries)
+
+func entries() map[Code]Entry {
 	return map[Code]Entry{
 		CodeMalformed:    {400, false, SidePlatform, "The message is not well-formed.", "数据格式不正确", "Correct the message; the detail says where.", "请升级软件后重试；如仍出现，请联系平台技术支持。"},
 		CodeTooLarge:     {413, false, SidePlatform, "The message is larger than allowed.", "数据超过允许的大小", "Send less; the limits are in SPEC.md.", "请减少内容后重试。"},

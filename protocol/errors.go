@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 )
 
 // Code is the stable name of an error. Programs branch on it; people read the
@@ -76,10 +77,11 @@ func CodeOf(err error) Code {
 
 // Lookup returns the catalogue's entry; an unknown code reads as internal.
 func Lookup(code Code) Entry {
-	if e, ok := catalogue()[code]; ok {
+	all := catalogue()
+	if e, ok := all[code]; ok {
 		return e
 	}
-	return catalogue()[CodeInternal]
+	return all[CodeInternal]
 }
 
 // Codes lists the catalogue in alphabetical order.
@@ -124,7 +126,7 @@ func ProblemOf(err error) Problem {
 	e := Lookup(own.Code)
 	p := Problem{
 		Type: "urn:bidseal:error:" + string(own.Code), Title: e.Title, TitleZH: e.TitleZH, Status: e.Status,
-		Detail: own.Detail, Code: own.Code, Retryable: e.Retryable, Side: e.Side, Action: e.Action, ActionZH: e.ActionZH,
+		Detail: strings.ToValidUTF8(own.Detail, "\uFFFD"), Code: own.Code, Retryable: e.Retryable, Side: e.Side, Action: e.Action, ActionZH: e.ActionZH,
 		ServerTime: own.ServerTime, Winner: own.Winner, RetryAfter: own.RetryAfter,
 	}
 	if own.Code == CodeInternal {
@@ -133,8 +135,8 @@ func ProblemOf(err error) Problem {
 	return p
 }
 
-// Err turns a received document back into an *Error; status is the HTTP status
-// it came with and decides where the document has no known code.
+// Err turns a received document back into an *Error; a code that is not in the
+// catalogue reads as internal.
 func (p Problem) Err() *Error {
 	code := p.Code
 	if _, ok := catalogue()[code]; !ok {

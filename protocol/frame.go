@@ -90,3 +90,37 @@ func JudgeFrame(b, kFrame []byte, cid CID, elapsed, age time.Duration) error {
 	}
 	return nil
 }
+
+// JudgeStatementFrame decides whether the frame that the user signed agrees
+// with the one that came with claim 1, which JudgeFrame found good; both are
+// empty on a static code. Claim 1 signs the same bytes. A later claim of the
+// device inherits the verdict and signs the same frame or a newer one of this
+// challenge. elapsed is the time since creation on the SDK's clock.
+// Errors: CodeFrameStale, CodeFrameInvalid.
+func JudgeStatementFrame(signed, claimed, kFrame []byte, cid CID, claimSeq uint32, elapsed time.Duration) error {
+	switch {
+	case len(claimed) == 0 && len(signed) == 0:
+		return nil
+	case len(claimed) == 0:
+		return Errorf(CodeFrameInvalid, "a frame was signed for a static code")
+	case len(signed) == 0:
+		return Errorf(CodeFrameStale, "no frame was signed for an animated code")
+	case claimSeq == 1 && !Equal(signed, claimed):
+		return Errorf(CodeFrameInvalid, "another frame was signed than came with the claim")
+	}
+	first, err := ParseFrame(claimed)
+	if err != nil {
+		return Errorf(CodeFrameInvalid, "frame of %d bytes", len(claimed))
+	}
+	f, err := ParseFrame(signed)
+	if err != nil {
+		return Errorf(CodeFrameInvalid, "frame of %d bytes", len(signed))
+	}
+	switch {
+	case !hmac.Equal(f.MAC[:], frameMAC(kFrame, cid, f.T)):
+		return Errorf(CodeFrameInvalid, "frame MAC is wrong")
+	case f.T < first.T || time.Duration(f.T)*FramePeriod > elapsed+frameEarly:
+		return Errorf(CodeFrameStale, "frame %d was signed, claim 1 came with %d", f.T, first.T)
+	}
+	return nil
+}

@@ -2,14 +2,18 @@ package protocol
 
 import (
 	"crypto/cipher"
+	"crypto/ecdsa"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
+	"math/big"
 
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/sm3"
 	"github.com/emmansun/gmsm/sm4"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Sizes in bytes.
@@ -23,7 +27,11 @@ const (
 	PointSize    = 65 // E, uncompressed SM2 point 04 | X | Y
 	HashSize     = 32
 	gcmNonceSize = 12
-	maxKEM       = 256 // an SM2 ciphertext of 32 bytes takes about 140
+	gcmTagSize   = 16
+	// MaxBox is the largest box: MaxJSON of plaintext, nonce and tag.
+	MaxBox = MaxJSON + gcmNonceSize + gcmTagSize
+	// MaxKEM bounds a kem: the DER SM2 ciphertext of 32 bytes takes at most 141.
+	MaxKEM = 141
 )
 
 // KeySet is what follows from the QR's secret s. Whoever sees the QR can
@@ -69,8 +77,10 @@ func Derive(s []byte) (*KeySet, error) {
 	if ks.kReq, err = expand(prk, T(TagReq), 16); err != nil {
 		return nil, err
 	}
-	ks.kMix, err = expand(prk, T(TagMix), 32)
-	return ks, err
+	if ks.kMix, err = expand(prk, T(TagMix), 32); err != nil {
+		return nil, err
+	}
+	return ks, nil
 }
 
 // Wipe overwrites the derived keys.
@@ -110,8 +120,8 @@ func open(key, box, aad []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(box) < gcmNonceSize+aead.Overhead() {
-		return nil, Errorf(CodeBoxInvalid, "box of %d bytes is too short", len(box))
+	if len(box) < gcmNonceSize+gcmTagSize || len(box) > MaxBox {
+		return nil, Errorf(CodeBoxInvalid, "box of %d bytes", len(box))
 	}
 	out, err := aead.Open(nil, box[:gcmNonceSize], box[gcmNonceSize:], aad)
 	if err != nil {
@@ -175,9 +185,9 @@ func NewClaim(ks *KeySet, ctx Context) (*ClaimKeys, error) {
 	if err := ctx.check(); err != nil {
 		return nil, err
 	}
-	pub, err := sm2.NewPublicKey(ctx.E)
+	pub, err := parsePoint(ctx.E)
 	if err != nil {
-		return nil, Errorf(CodeMalformed, "ephemeral key is not a point of the SM2 curve")
+		return nil, err
 	}
 	x, err := Random(MixSize)
 	if err != nil {
@@ -191,13 +201,14 @@ func NewClaim(ks *KeySet, ctx Context) (*ClaimKeys, error) {
 	return deriveClaim(ks, ctx, x, kem)
 }
 
-// OpenClaim unwraps the phone's x with the ephemeral private key: the SDK's side.
+// OpenClaim unwraps the phone's x with the ephemeral private key: the SDK's
+// side. Error: CodeBoxInvalid.
 func OpenClaim(ks *KeySet, ctx Context, e *sm2.PrivateKey, kem []byte) (*ClaimKeys, error) {
 	if err := ctx.check(); err != nil {
 		return nil, err
 	}
-	if len(kem) == 0 || len(kem) > maxKEM {
-		return nil, Errorf(CodeBoxInvalid, "kem of %d bytes", len(kem))
+	if err := CheckKEM(kem); err != nil {
+		return nil, err
 	}
 	x, err := sm2.Decrypt(e, kem)
 	if err != nil || len(x) != MixSize {
@@ -205,6 +216,36 @@ func OpenClaim(ks *KeySet, ctx Context, e *sm2.PrivateKey, kem []byte) (*ClaimKe
 	}
 	defer clear(x)
 	return deriveClaim(ks, ctx, x, kem)
+}
+
+// CheckKEM refuses everything but the one DER form of an SM2 ciphertext of 32
+// bytes: SEQUENCE{X, Y INTEGER, HASH, C OCTET STRING} (GB/T 35276, section 7.2).
+// The SM2 library would take the raw forms as well, and a value with two
+// spellings would have two digests. Error: CodeBoxInvalid.
+func CheckKEM(kem []byte) error {
+	var inner, hash, cipher cryptobyte.String
+	x, y := new(big.Int), new(big.Int)
+	in := cryptobyte.String(kem)
+	if len(kem) > MaxKEM || !in.ReadASN1(&inner, asn1.SEQUENCE) || !in.Empty() ||
+		!inner.ReadASN1Integer(x) || !inner.ReadASN1Integer(y) ||
+		!inner.ReadASN1(&hash, asn1.OCTET_STRING) || !inner.ReadASN1(&cipher, asn1.OCTET_STRING) || !inner.Empty() ||
+		len(hash) != HashSize || len(cipher) != MixSize || x.Sign() < 0 || y.Sign() < 0 {
+		return Errorf(CodeBoxInvalid, "kem of %d bytes is not the DER form of an SM2 ciphertext", len(kem))
+	}
+	return nil
+}
+
+// parsePoint reads 04 | X | Y: on the curve, and not the point at infinity,
+// which has no such form.
+func parsePoint(e []byte) (*ecdsa.PublicKey, error) {
+	if len(e) != PointSize || e[0] != 4 {
+		return nil, Errorf(CodeMalformed, "ephemeral key is not an uncompressed point")
+	}
+	pub, err := sm2.NewPublicKey(e)
+	if err != nil {
+		return nil, Errorf(CodeMalformed, "ephemeral key is not a point of the SM2 curve")
+	}
+	return pub, nil
 }
 
 func deriveClaim(ks *KeySet, ctx Context, x, kem []byte) (*ClaimKeys, error) {
@@ -256,7 +297,7 @@ func (k *ClaimKeys) Seal(typ BoxType, v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := EncodeJSON(v)
+	plain, err := encodeBounded(v)
 	if err != nil {
 		return nil, err
 	}
@@ -264,21 +305,28 @@ func (k *ClaimKeys) Seal(typ BoxType, v any) ([]byte, error) {
 	return seal(key, plain, aad)
 }
 
-// Open opens a box of the given type and decodes its strict JSON into v.
+// boxContent is what a box of the protocol holds; Open checks it.
+type boxContent interface{ check() error }
+
+// Open opens a box of the given type, decodes its strict JSON into v and checks
+// an OpenBox, ReadyBox or ResultBox. Error: CodeBoxInvalid.
 func (k *ClaimKeys) Open(typ BoxType, box []byte, v any) error {
 	key, aad, err := k.keyAndAAD(typ)
 	if err != nil {
 		return err
-	}
-	if len(box) > MaxJSON+64 {
-		return Errorf(CodeTooLarge, "box of %d bytes", len(box))
 	}
 	plain, err := open(key, box, aad)
 	if err != nil {
 		return err
 	}
 	defer clear(plain)
-	return DecodeJSON(plain, v)
+	if err := decodeInner(plain, v, CodeBoxInvalid); err != nil {
+		return err
+	}
+	if c, ok := v.(boxContent); ok {
+		return c.check()
+	}
+	return nil
 }
 
 // Wipe overwrites the box keys.

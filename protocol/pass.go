@@ -56,8 +56,11 @@ func IssuePass(key crypto.Signer, p Pass) (string, error) {
 }
 
 func (p *Pass) check() error {
-	if p.V != Version || p.Account == "" || p.Iss == "" || p.EXP <= p.IAT || p.EXP-p.IAT > int64(MaxPassLife/time.Second) {
-		return Errorf(CodeUnauthorized, "device pass is incomplete or lives too long")
+	switch {
+	case p.V != Version || !passName(p.Account) || !passName(p.Iss):
+		return Errorf(CodeUnauthorized, "device pass is incomplete")
+	case p.IAT <= 0 || p.EXP <= p.IAT || p.EXP-p.IAT > int64(MaxPassLife/time.Second):
+		return Errorf(CodeUnauthorized, "device pass lives too long or not at all")
 	}
 	pub, err := ParseKey(p.Key)
 	if err != nil {
@@ -68,6 +71,9 @@ func (p *Pass) check() error {
 	}
 	return nil
 }
+
+// passName accepts 1 to 128 bytes of graphic characters.
+func passName(s string) bool { return s != "" && len(s) <= 128 && graphic(s) }
 
 // VerifiedPass is a pass whose issuer's signature was checked.
 type VerifiedPass struct {
@@ -97,16 +103,19 @@ func ReadPass(text string) (*Pass, error) {
 		return nil, err
 	}
 	var p Pass
-	if err := DecodeJSON(raw, &p); err != nil {
-		return nil, Errorf(CodeUnauthorized, "device pass is not well-formed")
+	if err := decodeInner(raw, &p, CodeUnauthorized); err != nil {
+		return nil, err
 	}
-	return &p, p.check()
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return &p, nil
 }
 
 func readPass(raw []byte, text string, now time.Time) (*VerifiedPass, error) {
 	v := &VerifiedPass{Digest: H([]byte(text))}
-	if err := DecodeJSON(raw, &v.Pass); err != nil {
-		return nil, Errorf(CodeUnauthorized, "device pass is not well-formed")
+	if err := decodeInner(raw, &v.Pass, CodeUnauthorized); err != nil {
+		return nil, err
 	}
 	if err := v.check(); err != nil {
 		return nil, err
@@ -123,8 +132,11 @@ func readPass(raw []byte, text string, now time.Time) (*VerifiedPass, error) {
 }
 
 func splitPass(text string) (raw, sig Bytes, err error) {
+	if len(text) > maxPass {
+		return nil, nil, Errorf(CodeUnauthorized, "device pass of %d bytes", len(text))
+	}
 	a, b, ok := strings.Cut(text, ".")
-	if !ok || len(text) > maxPass || raw.UnmarshalText([]byte(a)) != nil || sig.UnmarshalText([]byte(b)) != nil {
+	if !ok || raw.UnmarshalText([]byte(a)) != nil || sig.UnmarshalText([]byte(b)) != nil {
 		return nil, nil, Errorf(CodeUnauthorized, "device pass is not well-formed")
 	}
 	return raw, sig, nil

@@ -4,7 +4,8 @@ import "crypto"
 
 // Receipt is the usage record of one claimed challenge. On a result the
 // user's certificate signs it (TagReceipt); on a rejection or a failure the
-// device key does (TagReject).
+// device key does (TagReject); on an expiry after the claim the relay's ledger
+// key does (TagReject).
 type Receipt struct {
 	V        int    `json:"v"`
 	CID      CID    `json:"cid"`
@@ -37,7 +38,10 @@ func ReceiptMessage(tag Tag, raw []byte) []byte { return concat(T(tag), raw) }
 
 // SignReceipt encodes and signs a receipt.
 func SignReceipt(key crypto.Signer, tag Tag, r Receipt, chain []Bytes) (*SignedReceipt, error) {
-	raw, err := EncodeJSON(r)
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	raw, err := encodeBounded(r)
 	if err != nil {
 		return nil, err
 	}
@@ -48,16 +52,41 @@ func SignReceipt(key crypto.Signer, tag Tag, r Receipt, chain []Bytes) (*SignedR
 	return &SignedReceipt{Bytes: raw, Signature: sig, Chain: chain}, nil
 }
 
-// Parse reads the receipt's exact bytes without verifying the signature.
+// Parse reads the receipt's exact bytes without verifying the signature. A
+// receipt has one of two forms: of a result, with certificate and result
+// digest, or of another end, with a reason. Error: CodeReceiptInvalid.
 func (s *SignedReceipt) Parse() (*Receipt, error) {
-	var r Receipt
-	if err := DecodeJSON(s.Bytes, &r); err != nil {
-		return nil, Errorf(CodeReceiptInvalid, "receipt: %v", err)
+	size := len(s.Bytes) + len(s.Signature)
+	for _, c := range s.Chain {
+		size += len(c)
 	}
-	if r.V != Version || !r.Kind.Known() || !deviceID(r.Device) {
-		return nil, Errorf(CodeReceiptInvalid, "receipt is incomplete")
+	if size > MaxReceipt || len(s.Chain) > MaxChain {
+		return nil, Errorf(CodeReceiptInvalid, "receipt and chain of %d bytes", size)
+	}
+	var r Receipt
+	if err := decodeInner(s.Bytes, &r, CodeReceiptInvalid); err != nil {
+		return nil, err
+	}
+	if err := r.check(); err != nil {
+		return nil, err
 	}
 	return &r, nil
+}
+
+func (r *Receipt) check() error {
+	result := len(r.Cert) == HashSize && len(r.Result) == HashSize && r.Reason == ""
+	other := len(r.Cert) == 0 && len(r.Result) == 0 && r.Reason != "" && len(r.Reason) <= maxName
+	switch {
+	case r.V != Version || !r.Kind.Known() || !identifier(r.Platform) || !hexID(r.Device):
+		return Errorf(CodeReceiptInvalid, "receipt is incomplete")
+	case r.ClaimSeq == 0 || r.IAT <= 0 || r.NOK < 0 || r.NFail < 0 || r.NOK > MaxItems || r.NFail > MaxItems:
+		return Errorf(CodeReceiptInvalid, "a number of the receipt is out of range")
+	case !result && !other:
+		return Errorf(CodeReceiptInvalid, "a receipt names certificate and result, or a reason")
+	case len(r.Project) > maxText || !graphic(r.Project):
+		return Errorf(CodeReceiptInvalid, "project label is too long or holds control characters")
+	}
+	return nil
 }
 
 // Verify checks the signature under pub. Error: CodeReceiptInvalid.

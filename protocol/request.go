@@ -2,13 +2,9 @@ package protocol
 
 import (
 	"crypto"
-	"encoding/hex"
 	"time"
-	"unicode"
 
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/text/unicode/norm"
 )
 
 // Kind is what a challenge asks for.
@@ -65,6 +61,7 @@ const (
 	MaxDisplayRunes = 80
 	MaxItems        = 500
 	maxText         = 256 // bytes of an identifier or an initiator's field
+	maxShownLines   = MaxDisplayLines + 7
 )
 
 // Request is R, what the platform asks for. Its exact UTF-8 bytes are signed
@@ -133,11 +130,17 @@ func requestNames() []string {
 	}
 }
 
-// ParseRequest reads and checks the exact bytes of a request.
+// ParseRequest reads and checks the exact bytes of a request. Errors:
+// CodeRequestInvalid, CodeKindUnsupported, CodeCritUnknown.
 func ParseRequest(raw []byte) (*Request, error) {
+	if len(raw) > MaxJSON {
+		return nil, Errorf(CodeRequestInvalid, "request of %d bytes exceeds %d", len(raw), MaxJSON)
+	}
 	var r Request
-	if err := DecodeJSONOpen(raw, &r, requestNames()); err != nil {
+	if err := DecodeJSONOpen(raw, &r, requestNames()); CodeOf(err) == CodeCritUnknown {
 		return nil, err
+	} else if err != nil {
+		return nil, Errorf(CodeRequestInvalid, "%v", err)
 	}
 	if err := r.Check(); err != nil {
 		return nil, err
@@ -169,10 +172,13 @@ func (r *Request) Check() error {
 	case r.Kind != KindLogin && len(r.Items) == 0:
 		return Errorf(CodeRequestInvalid, "a %s needs items", r.Kind)
 	}
-	if _, err := sm2.NewPublicKey(r.E); err != nil || len(r.E) != PointSize {
+	if _, err := parsePoint(r.E); err != nil {
 		return Errorf(CodeRequestInvalid, "ephemeral key is not an uncompressed SM2 point")
 	}
 	if err := r.checkOwner(); err != nil {
+		return err
+	}
+	if _, err := ItemIDs(r.Items); err != nil {
 		return err
 	}
 	return r.checkText()
@@ -186,15 +192,26 @@ func (r *Request) checkOwner() error {
 		return nil
 	}
 	o := r.Expect.Owner
-	if len(o.Anchor) != HashSize || (o.CreditCode == "") == (o.Lineage == "") {
+	switch {
+	case len(o.Anchor) != HashSize || (o.CreditCode == "") == (o.Lineage == ""):
 		return Errorf(CodeRequestInvalid, "an expected owner is a trust anchor and either credit code or lineage")
-	}
-	if o.Lineage != "" {
-		if _, err := hex.DecodeString(o.Lineage); err != nil {
-			return Errorf(CodeRequestInvalid, "lineage is not hexadecimal")
-		}
+	case o.Lineage != "" && !hexID(o.Lineage):
+		return Errorf(CodeRequestInvalid, "lineage is not 32 lower-case hex digits")
+	case o.CreditCode != "" && !creditCode(o.CreditCode):
+		return Errorf(CodeRequestInvalid, "credit code is not 18 digits and capital letters")
 	}
 	return nil
+}
+
+// creditCode holds the shape of a unified social credit code. Its check digit
+// (GB 32100) is not asked for: some codes in legal use fail it.
+func creditCode(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return len(s) == 18
 }
 
 func (r *Request) checkText() error {
@@ -214,31 +231,6 @@ func (r *Request) checkText() error {
 		}
 	}
 	return nil
-}
-
-// CheckDisplay holds the rules of one display line: 1 to 80 characters, NFC,
-// graphic characters and the plain space only. Format characters (Unicode Cf),
-// among them all bidirectional controls and zero-width ones, are refused.
-func CheckDisplay(line string) error {
-	n := len([]rune(line))
-	switch {
-	case n == 0 || n > MaxDisplayRunes:
-		return Errorf(CodeRequestInvalid, "%d characters, want 1 to %d", n, MaxDisplayRunes)
-	case !norm.NFC.IsNormalString(line):
-		return Errorf(CodeRequestInvalid, "not in normalization form C")
-	case !graphic(line):
-		return Errorf(CodeRequestInvalid, "control, format or unassigned character")
-	}
-	return nil
-}
-
-func graphic(s string) bool {
-	for _, c := range s {
-		if c == unicode.ReplacementChar || !unicode.IsGraphic(c) {
-			return false
-		}
-	}
-	return true
 }
 
 // identifier accepts 1 to 64 of a-z, 0-9, dot and hyphen.
@@ -286,7 +278,7 @@ const MaxChain = 6
 
 // SealRequest makes boxR.
 func SealRequest(ks *KeySet, sr SealedRequest) ([]byte, error) {
-	plain, err := EncodeJSON(sr)
+	plain, err := encodeBounded(sr)
 	if err != nil {
 		return nil, err
 	}
@@ -302,18 +294,15 @@ type OpenedRequest struct {
 }
 
 // OpenRequest opens boxR with the keys of a scanned payload and checks that it
-// holds what the QR commits to. Errors: CodeBoxInvalid, CodeRequestSwapped,
-// CodeRequestInvalid and those of ParseRequest.
+// holds what the QR commits to. Errors: CodeBoxInvalid, CodeRequestSwapped and
+// those of ParseRequest.
 func OpenRequest(ks *KeySet, rh16, boxR []byte) (*OpenedRequest, error) {
-	if len(boxR) > MaxJSON+64 {
-		return nil, Errorf(CodeTooLarge, "boxR of %d bytes", len(boxR))
-	}
 	plain, err := open(ks.kReq, boxR, concat(T(TagBoxR), ks.CID[:]))
 	if err != nil {
 		return nil, err
 	}
 	var sr SealedRequest
-	if err := DecodeJSON(plain, &sr); err != nil {
+	if err := decodeInner(plain, &sr, CodeRequestInvalid); err != nil {
 		return nil, err
 	}
 	if len(sr.Chain) == 0 || len(sr.Chain) > MaxChain {
@@ -331,54 +320,4 @@ func OpenRequest(ks *KeySet, rh16, boxR []byte) (*OpenedRequest, error) {
 		return nil, Errorf(CodeRequestSwapped, "the request names another challenge")
 	}
 	return &OpenedRequest{Request: r, Sealed: sr, RH: rh}, nil
-}
-
-// KindLabel is the operation's name as phones show it.
-func KindLabel(k Kind) string {
-	switch k {
-	case KindLogin:
-		return "登录"
-	case KindSubmit:
-		return "递交投标文件"
-	case KindDecrypt:
-		return "解密投标文件"
-	case KindSeal:
-		return "电子签章"
-	}
-	return string(k)
-}
-
-// ShownLines are the lines that a phone shows for a request, in order: the
-// verified name and id of the platform, the operation, the platform's display
-// lines, the initiator. Both sides compute them from the same bytes; the
-// statement signs their digest.
-func ShownLines(r *Request, platformName string) []string {
-	lines := []string{"平台：" + platformName, "平台编号：" + r.Platform, "操作：" + KindLabel(r.Kind)}
-	lines = append(lines, r.Display...)
-	if in := r.Initiator; in != nil {
-		for _, f := range []struct{ label, value string }{{"发起地址：", in.IP}, {"发起地区：", in.Region}, {"浏览器：", in.UserAgent}, {"网址：", in.Origin}} {
-			if f.value != "" {
-				lines = append(lines, f.label+f.value)
-			}
-		}
-	}
-	return lines
-}
-
-// ShownDigest is SM3 over u32 count, then u32 length and bytes of each line.
-func ShownDigest(lines []string) []byte {
-	buf := u32(uint32(len(lines)))
-	for _, l := range lines {
-		buf = append(append(buf, u32(uint32(len(l)))...), l...)
-	}
-	return H(buf)
-}
-
-// ItemDigests is SM3 over the exact bytes of each item, in order.
-func ItemDigests(items []jsontext.Value) []Bytes {
-	var out []Bytes
-	for _, it := range items {
-		out = append(out, H(it))
-	}
-	return out
 }

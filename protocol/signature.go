@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,9 +25,12 @@ const (
 	AlgES256 Alg = "ES256"
 )
 
+// maxSPKI bounds a SubjectPublicKeyInfo; one on these curves takes 91 bytes.
+const maxSPKI = 256
+
 // AlgOf tells the algorithm of a public key.
 func AlgOf(pub crypto.PublicKey) (Alg, error) {
-	if k, ok := pub.(*ecdsa.PublicKey); ok {
+	if k, ok := pub.(*ecdsa.PublicKey); ok && k != nil {
 		switch {
 		case sm2.IsSM2PublicKey(k):
 			return AlgSM2, nil
@@ -71,17 +75,20 @@ func Verify(pub crypto.PublicKey, msg, sig []byte) bool {
 	return ecdsa.VerifyASN1(k, d[:], sig)
 }
 
-// ParseKey reads a SubjectPublicKeyInfo of an SM2 or P-256 key.
+// ParseKey reads the SubjectPublicKeyInfo of an SM2 or P-256 key: named curve,
+// uncompressed point. It takes the one form that MarshalKey writes, because a
+// key with two spellings would be two devices. Error: CodeMalformed.
 func ParseKey(spki []byte) (crypto.PublicKey, error) {
-	if len(spki) > 512 {
-		return nil, Errorf(CodeTooLarge, "public key of %d bytes", len(spki))
+	if len(spki) > maxSPKI {
+		return nil, Errorf(CodeMalformed, "public key of %d bytes", len(spki))
 	}
 	pub, err := smx509.ParsePKIXPublicKey(spki)
 	if err != nil {
 		return nil, Errorf(CodeMalformed, "public key: not a SubjectPublicKeyInfo")
 	}
-	if _, err := AlgOf(pub); err != nil {
-		return nil, err
+	again, err := MarshalKey(pub)
+	if err != nil || !bytes.Equal(again, spki) {
+		return nil, Errorf(CodeMalformed, "public key: not the form of an SM2 or P-256 key")
 	}
 	return pub, nil
 }

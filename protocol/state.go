@@ -32,8 +32,12 @@ func (s State) Terminal() bool {
 // Held reports whether a phone holds the challenge: claimed, opened or ready.
 func (s State) Held() bool { return s == StateClaimed || s == StateOpened || s == StateReady }
 
-// MaxSecondScans bounds the counter of foreign scans.
-const MaxSecondScans = 99
+// MaxSecondScans bounds the counter of foreign scans, MaxClaims the claims of
+// the device that holds a challenge: each is an event for the platform.
+const (
+	MaxSecondScans = 99
+	MaxClaims      = 100
+)
 
 // Terms are what the platform fixed at creation. Durations are milliseconds.
 type Terms struct {
@@ -136,7 +140,10 @@ func (p Progress) Expire(now int64) (next Progress, changed bool) {
 	next.EndedAt = now
 	switch p.State {
 	case StateOpened:
-		next.State, next.Code = StateFailed, CodePlatformTimeout
+		next.State = StateExpired
+		if p.platformLate(now) {
+			next.State, next.Code = StateFailed, CodePlatformTimeout
+		}
 	case StateFulfilled:
 		next.State, next.Code = StateFailed, CodeUnacked
 	default:
@@ -145,6 +152,24 @@ func (p Progress) Expire(now int64) (next Progress, changed bool) {
 	return next, true
 }
 
+// platformLate tells, of an opened challenge that is late, that it waited for
+// the platform for as long as the platform has, and not only until the end of
+// the phone's own time.
+func (p Progress) platformLate(now int64) bool {
+	return now > p.ReadyUntil && p.ReadyUntil <= p.ClaimUntil
+}
+
+// lateError is why a transition is refused after the state's deadline: what
+// the sweeper will write.
+func (p Progress) lateError(now int64) error {
+	end, _ := p.Expire(now)
+	return end.EndError()
+}
+
+// same reports that given repeats what is stored. Nothing stored is repeated
+// by nothing, so that an empty value never passes for a repetition.
+func same(stored, given []byte) bool { return len(stored) != 0 && Equal(stored, given) }
+
 // Claim gives the challenge to a device. The first device wins; another one
 // gets CodeClaimedByOther, and next then carries the raised SecondScans
 // counter, to be stored all the same. The same claim id is answered again
@@ -152,10 +177,12 @@ func (p Progress) Expire(now int64) (next Progress, changed bool) {
 func (p Progress) Claim(t Terms, now int64, device string, claimID, frame []byte) (next Progress, err error) {
 	next = p
 	switch {
+	case device == "" || len(claimID) == 0:
+		return p, Errorf(CodeMalformed, "a claim needs a device and a claim id")
 	case !p.State.Held() && p.State != StatePending:
 		return p, p.EndError()
 	case p.late(now):
-		return p, Errorf(CodeExpired, "the deadline has passed")
+		return p, p.lateError(now)
 	case p.State == StatePending:
 		next.State, next.Device, next.ClaimSeq = StateClaimed, device, 1
 		next.ClaimID, next.Frame = claimID, frame
@@ -164,13 +191,16 @@ func (p Progress) Claim(t Terms, now int64, device string, claimID, frame []byte
 	case p.Device != device:
 		next.SecondScans = min(p.SecondScans+1, MaxSecondScans)
 		return next, Errorf(CodeClaimedByOther, "another device holds the claim")
-	case Equal(p.ClaimID, claimID):
+	case same(p.ClaimID, claimID):
 		return p, nil
+	case p.ClaimSeq >= MaxClaims:
+		return p, Errorf(CodeRateLimited, "claimed %d times", p.ClaimSeq)
 	}
 	return p.again(claimID), nil
 }
 
-// again starts the next claim of the device that holds the challenge.
+// again starts the next claim of the device that holds the challenge. Claim 1's
+// time and frame stay: they were judged, and later claims inherit the verdict.
 func (p Progress) again(claimID []byte) Progress {
 	p.State = StateClaimed
 	p.ClaimSeq++
@@ -189,7 +219,7 @@ func (p Progress) held(now int64, device string, seq uint32) error {
 	case !p.State.Held():
 		return p.EndError()
 	case p.late(now):
-		return Errorf(CodeExpired, "the deadline has passed")
+		return p.lateError(now)
 	case p.ClaimSeq != seq:
 		return Errorf(CodeClaimSeq, "claim %d, the newest is %d", seq, p.ClaimSeq)
 	}
@@ -204,7 +234,9 @@ func (p Progress) Open(t Terms, now int64, device string, seq uint32, digest []b
 	switch {
 	case !t.TwoPhase:
 		return p, Errorf(CodeWrongState, "this challenge has one phase")
-	case p.OpenDigest != nil && Equal(p.OpenDigest, digest):
+	case len(digest) == 0:
+		return p, Errorf(CodeMalformed, "an open needs a digest")
+	case same(p.OpenDigest, digest):
 		return p, nil
 	case p.State != StateClaimed:
 		return p, Errorf(CodeWrongState, "open in state %s", p.State)
@@ -213,27 +245,30 @@ func (p Progress) Open(t Terms, now int64, device string, seq uint32, digest []b
 	return p, nil
 }
 
-// Ready is the platform's answer to an open: on to StateReady, or back to
-// StateClaimed, which starts the next claim of the same device. The same
-// digest for the same claim changes nothing.
+// Ready is the platform's answer to the open of claim seq: on to StateReady, or
+// back to StateClaimed, which starts the next claim of the same device under
+// the claim id that it has. The same digest for the same claim changes nothing.
 func (p Progress) Ready(now int64, seq uint32, to State, digest []byte) (Progress, error) {
-	repeated := p.ReadyDigest != nil && Equal(p.ReadyDigest, digest)
 	switch {
 	case to != StateReady && to != StateClaimed:
 		return p, Errorf(CodeMalformed, "next state %q", clip(string(to)))
-	case repeated && (p.ClaimSeq == seq || p.ClaimSeq == seq+1):
+	case len(digest) == 0 || seq == 0:
+		return p, Errorf(CodeMalformed, "a ready needs a digest and a claim")
+	case same(p.ReadyDigest, digest) && (p.ClaimSeq == seq || p.ClaimSeq == seq+1):
 		return p, nil
 	case !p.State.Held() && p.State != StatePending:
 		return p, p.EndError()
-	case p.State != StateOpened:
-		return p, Errorf(CodeWrongState, "ready in state %s", p.State)
+	case p.State == StatePending:
+		return p, Errorf(CodeWrongState, "not claimed yet")
 	case p.late(now):
-		return p, Errorf(CodePlatformTimeout, "the deadline has passed")
+		return p, p.lateError(now)
 	case p.ClaimSeq != seq:
 		return p, Errorf(CodeClaimSeq, "claim %d, the newest is %d", seq, p.ClaimSeq)
+	case p.State != StateOpened:
+		return p, Errorf(CodeWrongState, "ready in state %s", p.State)
 	}
 	if to == StateClaimed {
-		p = p.again(nil)
+		p = p.again(p.ClaimID)
 	}
 	p.State, p.ReadyDigest = to, digest
 	return p, nil
@@ -241,8 +276,11 @@ func (p Progress) Ready(now int64, seq uint32, to State, digest []byte) (Progres
 
 // Fulfil stores a result. The same digest again changes nothing.
 func (p Progress) Fulfil(t Terms, now int64, device string, seq uint32, digest []byte) (Progress, error) {
-	if p.ResultDigest != nil && p.Device == device && Equal(p.ResultDigest, digest) {
+	if p.Device == device && same(p.ResultDigest, digest) {
 		return p, nil
+	}
+	if len(digest) == 0 {
+		return p, Errorf(CodeMalformed, "a result needs a digest")
 	}
 	if err := p.held(now, device, seq); err != nil {
 		return p, err
@@ -275,8 +313,8 @@ func (p Progress) Reject(now int64, device string, seq uint32, reason RejectReas
 // phoneFailures and platformFailures are the codes that each side may end a challenge with.
 func phoneFailures() []Code {
 	return []Code{CodeCertRevoked, CodeSealVoid, CodeContextMismatch, CodeNotBefore, CodeUnwrapFailed, CodePasswordLocked,
-		CodeRequestSignature, CodePlatformUntrusted, CodePlatformRevoked, CodeStatusStale, CodeRequestInvalid,
-		CodeKindUnsupported, CodeCritUnknown, CodeNoCertificate}
+		CodeRequestSignature, CodeRequestSwapped, CodePlatformUntrusted, CodePlatformRevoked, CodeStatusStale, CodeRequestInvalid,
+		CodeKindUnsupported, CodeCritUnknown, CodeNoCertificate, CodeCertExpired, CodeBoxInvalid, CodeRevocationUnknown}
 }
 
 func platformFailures() []Code {
@@ -288,7 +326,7 @@ func platformFailures() []Code {
 
 // FailByPhone ends the challenge with a failure that the phone found.
 func (p Progress) FailByPhone(now int64, device string, seq uint32, code Code) (Progress, error) {
-	if p.State == StateFailed && p.Device == device && p.Code == code {
+	if p.State == StateFailed && p.Device == device && p.ClaimSeq == seq && p.Code == code {
 		return p, nil
 	}
 	if !slices.Contains(phoneFailures(), code) {
@@ -310,11 +348,13 @@ func (p Progress) FailByPlatform(now int64, code Code) (Progress, error) {
 	if !slices.Contains(platformFailures(), code) {
 		return p, Errorf(CodeMalformed, "a platform cannot fail with %q", clip(string(code)))
 	}
-	if p.State.Terminal() {
+	switch {
+	case p.State.Terminal():
 		return p, p.EndError()
-	}
-	if p.State == StatePending {
+	case p.State == StatePending:
 		return p, Errorf(CodeWrongState, "not claimed yet: cancel it")
+	case p.late(now):
+		return p, p.lateError(now)
 	}
 	p.State, p.Code, p.EndedAt = StateFailed, code, now
 	return p, nil
@@ -327,12 +367,16 @@ func (p Progress) Cancel(now int64) (Progress, error) {
 		return p, nil
 	case p.State != StatePending && !p.State.Held():
 		return p, p.EndError()
+	case p.late(now):
+		return p, p.lateError(now)
 	}
 	p.State, p.EndedAt = StateCanceled, now
 	return p, nil
 }
 
-// Ack frees the result: the platform has committed it.
+// Ack frees the result: the platform has committed it. It is the one transition
+// that a passed deadline does not stop, as long as nothing else was written:
+// refusing it would record as unacked what the platform has committed.
 func (p Progress) Ack(digest []byte) (Progress, error) {
 	switch {
 	case p.State != StateFulfilled && p.State != StateCompleted:
@@ -340,7 +384,7 @@ func (p Progress) Ack(digest []byte) (Progress, error) {
 			return p, err
 		}
 		return p, Errorf(CodeWrongState, "ack in state %s", p.State)
-	case !Equal(p.ResultDigest, digest):
+	case !same(p.ResultDigest, digest):
 		return p, Errorf(CodeConflict, "ack names another result")
 	}
 	p.State = StateCompleted

@@ -3,10 +3,13 @@ package protocol
 import (
 	"crypto"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // OpenBox is what a phone sends in open: digits typed from the page, or its
@@ -36,8 +39,43 @@ const (
 
 // ReadyBox is the plaintext of BoxReady.
 type ReadyBox struct {
-	Code      ReadyCode `json:"code"`
-	TriesLeft int       `json:"tries_left"`
+	Code      ReadyCode        `json:"code"`
+	TriesLeft int              `json:"tries_left"`
+	Items     []jsontext.Value `json:"items,omitzero"` // seal: what is to be signed, SPEC.md section 12
+}
+
+func (b *OpenBox) check() error {
+	switch {
+	case b.Digits != "" && !matchDigits(b.Digits):
+		return Errorf(CodeBoxInvalid, "digits are not two decimal digits")
+	case b.Choice != nil && (len(b.Choice.Chain) == 0 || len(b.Choice.Chain) > MaxChain):
+		return Errorf(CodeBoxInvalid, "chain of %d certificates", len(b.Choice.Chain))
+	}
+	return nil
+}
+
+func (b *ReadyBox) check() error {
+	switch {
+	case b.Code != ReadyOK && b.Code != ReadyMatch && b.Code != ReadySealOther:
+		return Errorf(CodeBoxInvalid, "answer %q is not known", clip(string(b.Code)))
+	case b.TriesLeft < 0 || b.TriesLeft > MatchTries || len(b.Items) > MaxItems:
+		return Errorf(CodeBoxInvalid, "tries or items are out of range")
+	}
+	return nil
+}
+
+func (b *ResultBox) check() error {
+	switch {
+	case len(b.Chain) == 0 || len(b.Chain) > MaxChain || len(b.Chain[0]) == 0:
+		return Errorf(CodeBoxInvalid, "chain of %d certificates", len(b.Chain))
+	case len(b.Shown) > maxShownLines || len(b.Outcomes) > MaxItems:
+		return Errorf(CodeBoxInvalid, "too many lines or outcomes")
+	}
+	return nil
+}
+
+func matchDigits(s string) bool {
+	return len(s) == 2 && s[0] >= '0' && s[0] <= '9' && s[1] >= '0' && s[1] <= '9'
 }
 
 // MatchTries is how many wrong digits a challenge bears over all its claims.
@@ -52,11 +90,14 @@ func NewDigits() (string, error) {
 	return fmt.Sprintf("%02d", n.Int64()), nil
 }
 
+// OutcomeOK is the code of an item that was done.
+const OutcomeOK = "ok"
+
 // Outcome is the result of one item: its code and a commitment to what was
 // delivered, SM3(salt | value); keys themselves travel only in the result box.
 type Outcome struct {
 	ID     string `json:"id"`
-	Code   string `json:"code"` // "ok" or a code of the catalogue
+	Code   string `json:"code"` // OutcomeOK or a code of the catalogue
 	Commit Bytes  `json:"commit,omitzero"`
 }
 
@@ -122,10 +163,14 @@ type Expected struct {
 const iatEarly = 60 * time.Second
 
 // CheckStatement compares an authentic statement with what was asked. The
-// caller verifies signature, chain and status, and judges the frame.
+// caller verifies signature, chain and status, and judges the frame
+// (JudgeStatementFrame).
 func CheckStatement(raw []byte, shown []string, want Expected) (*Statement, error) {
+	if want.Request == nil || len(want.RH) != HashSize || want.ClaimSeq == 0 || len(want.Cert) == 0 {
+		return nil, errors.New("check statement: the expectation is incomplete")
+	}
 	var s Statement
-	if err := DecodeJSON(raw, &s); err != nil {
+	if err := decodeInner(raw, &s, CodeStatementInvalid); err != nil {
 		return nil, err
 	}
 	r := want.Request
@@ -142,29 +187,52 @@ func CheckStatement(raw []byte, shown []string, want Expected) (*Statement, erro
 		return nil, Errorf(CodeStatementInvalid, "names another certificate than the one presented")
 	case s.IAT < r.IAT-int64(iatEarly/time.Second) || s.IAT > r.EXP:
 		return nil, Errorf(CodeStatementTime, "signed at %d, request valid %d to %d", s.IAT, r.IAT, r.EXP)
-	case !deviceID(s.Device):
-		return nil, Errorf(CodeStatementInvalid, "device is not a device id")
+	case !hexID(s.Device) || len(s.App) > maxText || !graphic(s.App):
+		return nil, Errorf(CodeStatementInvalid, "device or app is not well-formed")
+	case len(s.Frame) != 0 && len(s.Frame) != frameSize:
+		return nil, Errorf(CodeStatementInvalid, "frame of %d bytes", len(s.Frame))
 	case !Equal(s.Shown, ShownDigest(shown)) || !slices.Equal(shown, ShownLines(r, want.PlatformName)):
 		return nil, Errorf(CodeShownMismatch, "the lines shown differ from the request")
 	}
-	return &s, s.checkItems(r)
+	if err := s.checkItems(r); err != nil {
+		return nil, err
+	}
+	return &s, nil
 }
 
+// checkItems compares item list, outcomes and counts. A login is one operation
+// without items; every other kind has an outcome for each item, in order.
 func (s *Statement) checkItems(r *Request) error {
-	items := ItemDigests(r.Items)
-	same := slices.EqualFunc(s.Items, items, func(a, b Bytes) bool { return Equal(a, b) })
-	switch {
-	case !same:
+	if !slices.EqualFunc(s.Items, ItemDigests(r.Items), func(a, b Bytes) bool { return Equal(a, b) }) {
 		return Errorf(CodeStatementInvalid, "the item list differs from the request")
-	case s.NOK < 0 || s.NFail < 0 || s.NOK+s.NFail != max(1, len(items)):
+	}
+	if r.Kind == KindLogin {
+		if s.NOK != 1 || s.NFail != 0 || len(s.Outcomes) != 0 {
+			return Errorf(CodeStatementInvalid, "a login has one operation and no outcomes")
+		}
+		return nil
+	}
+	ids, err := ItemIDs(r.Items)
+	if err != nil {
+		return err
+	}
+	done := 0
+	for i, o := range s.Outcomes {
+		if i >= len(ids) || o.ID != ids[i] || o.Code == "" || len(o.Commit) != 0 && len(o.Commit) != HashSize {
+			return Errorf(CodeStatementInvalid, "outcome %d does not fit the request", i+1)
+		}
+		if o.Code == OutcomeOK {
+			done++
+		}
+	}
+	if len(s.Outcomes) != len(ids) || s.NOK != done || s.NFail != len(ids)-done {
 		return Errorf(CodeStatementInvalid, "counts do not add up")
-	case r.Kind == KindLogin && (s.NOK != 1 || len(s.Outcomes) != 0):
-		return Errorf(CodeStatementInvalid, "a login has one operation and no outcomes")
 	}
 	return nil
 }
 
-func deviceID(s string) bool {
+// hexID holds the form of a device id and of a lineage id.
+func hexID(s string) bool {
 	for _, c := range s {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false

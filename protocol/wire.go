@@ -1,5 +1,7 @@
 package protocol
 
+import "time"
+
 // The bodies of the relay's HTTP API, all strict JSON. Paths, with {cid} in
 // lower-case hex:
 //
@@ -39,7 +41,9 @@ const (
 	MaxWait        = 25       // seconds of a long-poll
 	MaxInlineBox   = 16 << 10 // boxes up to this ride in events; larger ones come by GET
 	MaxFeedPage    = 200      // events of one page
-	MaxRequestBody = 3 << 20  // bytes of one HTTP body: a 1 MiB box in base64url and its frame
+	MaxRequestBody = 3 << 20  // bytes of one call's body: a 1 MiB box in base64url, its kem, frame and receipt
+	MaxFeedBytes   = 2 << 20  // bytes of one page of the feed, which ends earlier where its next event would not fit
+	ClaimIDSize    = 16
 )
 
 // CreateBody makes a challenge. The cid is the idempotency key: the same bytes
@@ -77,14 +81,17 @@ func (b CreateBody) Terms() Terms {
 
 // Check holds the rules of a create body.
 func (b CreateBody) Check() error {
-	const minBox = gcmNonceSize + 16
-	if len(b.BoxR) < minBox || len(b.BoxR) > MaxJSON+64 || len(b.HClaim) != HashSize || len(b.HWatch) != HashSize {
-		return Errorf(CodeMalformed, "box_r, h_claim or h_watch has a wrong length")
+	if err := checkBox(b.BoxR); err != nil {
+		return err
 	}
-	const far = 1 << 40 // keeps the product with 1000 in range
+	if len(b.HClaim) != HashSize || len(b.HWatch) != HashSize {
+		return Errorf(CodeMalformed, "h_claim or h_watch has a wrong length")
+	}
 	d := b.Deadlines
-	if d.Pending > far || d.Claim > far || d.Ready > far || d.Keep > far {
-		return Errorf(CodeMalformed, "a deadline is out of range")
+	for _, n := range []int64{d.Pending, d.Claim, d.Ready, d.Keep} {
+		if n < 0 || n > int64(MaxKeepLimit/time.Second) { // keeps the product with 1000 in range
+			return Errorf(CodeMalformed, "a deadline is out of range")
+		}
 	}
 	return CheckTerms(b.Terms())
 }
@@ -94,6 +101,61 @@ type ClaimBody struct {
 	KClaim  Bytes `json:"k_claim"`
 	ClaimID Bytes `json:"claim_id"` // 16 random bytes; the same id gets the same answer
 	Frame   Bytes `json:"frame,omitzero"`
+}
+
+func checkBox(box []byte) error {
+	if len(box) < gcmNonceSize+gcmTagSize || len(box) > MaxBox {
+		return Errorf(CodeMalformed, "box of %d bytes", len(box))
+	}
+	return nil
+}
+
+// Check holds the rules of a claim body.
+func (b ClaimBody) Check() error {
+	if len(b.KClaim) != KClaimSize || len(b.ClaimID) != ClaimIDSize || len(b.Frame) != 0 && len(b.Frame) != frameSize {
+		return Errorf(CodeMalformed, "k_claim, claim_id or frame has a wrong length")
+	}
+	return nil
+}
+
+// Check holds the rules of an open body.
+func (b OpenBody) Check() error { return checkClaimBox(b.ClaimSeq, b.KEM, b.Box) }
+
+// Check holds the rules of a ready body.
+func (b ReadyBody) Check() error {
+	if b.ClaimSeq == 0 || b.Next != StateReady && b.Next != StateClaimed {
+		return Errorf(CodeMalformed, "claim_seq or next is out of range")
+	}
+	return checkBox(b.Box)
+}
+
+// Check holds the rules of a result body; its receipt is still to be verified.
+func (b ResultBody) Check() error { return checkClaimBox(b.ClaimSeq, b.KEM, b.Box) }
+
+// Check holds the rules of an acknowledgement.
+func (b AckBody) Check() error {
+	if len(b.Result) != HashSize {
+		return Errorf(CodeMalformed, "result digest of %d bytes", len(b.Result))
+	}
+	return nil
+}
+
+// Check holds the rules of a watcher's first frame.
+func (b WatchBody) Check() error {
+	if len(b.Watch) != WatchSize || b.After < 0 || b.Wait < 0 || b.Wait > MaxWait {
+		return Errorf(CodeMalformed, "watch, after or wait is out of range")
+	}
+	return nil
+}
+
+func checkClaimBox(seq uint32, kem, box []byte) error {
+	if seq == 0 {
+		return Errorf(CodeMalformed, "claim_seq counts from 1")
+	}
+	if err := CheckKEM(kem); err != nil {
+		return Errorf(CodeMalformed, "kem of %d bytes is not an SM2 ciphertext", len(kem))
+	}
+	return checkBox(box)
 }
 
 // ClaimAnswer is what the phone needs to go on.
