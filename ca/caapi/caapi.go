@@ -53,6 +53,11 @@ type EnrolmentFile struct {
 	// Roots are the SM3 digests of the authority's roots, lower-case
 	// hexadecimal, to be compared with the phone's own anchors.
 	Roots []string `json:"roots"`
+	// Relay is the origin of the relay and AppOrigins are the origins of the
+	// codes that the phone shall accept, for phones that are not configured
+	// otherwise.
+	Relay      string   `json:"relay,omitempty"`
+	AppOrigins []string `json:"app_origins,omitempty"`
 }
 
 // Subject names a certificate's holder.
