@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/bidseal/bidseal/app/core/internal/wrap"
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
@@ -64,7 +65,7 @@ func (u *unlocked) signing(certificateID string) *keyRecord {
 
 // private unwraps a key and checks that it is the one its record names.
 func (u *unlocked) private(k *keyRecord) (*sm2.PrivateKey, error) {
-	scalar, ok := open(u.dataKey, k.Wrapped, keyAAD(u.doc.ID, k.Use, k.SPKI))
+	scalar, ok := wrap.Open(u.dataKey, k.Wrapped, keyAAD(u.doc.ID, k.Use, k.SPKI))
 	if !ok {
 		return nil, invalid("a wrapped key does not open")
 	}
@@ -86,7 +87,7 @@ func (u *unlocked) add(use keys.Use, scalar, spki []byte) (*keyRecord, error) {
 	if len(u.doc.Keys) >= maxKeys {
 		return nil, invalid("no room for another key")
 	}
-	wrapped, err := seal(u.dataKey, scalar, keyAAD(u.doc.ID, use, spki))
+	wrapped, err := wrap.Seal(u.dataKey, scalar, keyAAD(u.doc.ID, use, spki))
 	if err != nil {
 		return nil, err
 	}

@@ -1,21 +1,19 @@
 package keystore
 
 import (
-	"crypto/cipher"
 	"crypto/hkdf"
 	"encoding/binary"
 	"fmt"
 
+	"github.com/bidseal/bidseal/app/core/internal/wrap"
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm3"
-	"github.com/emmansun/gmsm/sm4"
 	"golang.org/x/crypto/argon2"
 )
 
 const (
-	dataKeySize = 16 // SM4
-	nonceSize   = 12
+	dataKeySize = wrap.KeySize
 	argonSize   = 32
 	saltSize    = 16
 	minSalt     = 8
@@ -74,7 +72,7 @@ func newSlot(file []byte, epoch int64, kdf KDF, password, dataKey []byte) (*slot
 		return nil, err
 	}
 	defer clear(key)
-	s.Wrapped, err = seal(key, dataKey, s.aad(file))
+	s.Wrapped, err = wrap.Seal(key, dataKey, s.aad(file))
 	return s, err
 }
 
@@ -85,7 +83,7 @@ func (s *slot) open(file, password []byte) (dataKey []byte, ok bool, err error) 
 		return nil, false, err
 	}
 	defer clear(key)
-	dataKey, ok = open(key, s.Wrapped, s.aad(file))
+	dataKey, ok = wrap.Open(key, s.Wrapped, s.aad(file))
 	return dataKey, ok && len(dataKey) == dataKeySize, nil
 }
 
@@ -95,33 +93,4 @@ func keyAAD(file []byte, use keys.Use, spki []byte) []byte {
 	aad = append(aad, file...)
 	aad = append(append(aad, use...), 0)
 	return append(aad, protocol.H(spki)...)
-}
-
-func seal(key, plain, aad []byte) ([]byte, error) {
-	aead, err := gcm(key)
-	if err != nil {
-		return nil, err
-	}
-	nonce, err := protocol.Random(nonceSize)
-	if err != nil {
-		return nil, err
-	}
-	return aead.Seal(nonce, nonce, plain, aad), nil
-}
-
-func open(key, box, aad []byte) (plain []byte, ok bool) {
-	aead, err := gcm(key)
-	if err != nil || len(box) < nonceSize {
-		return nil, false
-	}
-	plain, err = aead.Open(nil, box[:nonceSize], box[nonceSize:], aad)
-	return plain, err == nil
-}
-
-func gcm(key []byte) (cipher.AEAD, error) {
-	block, err := sm4.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("sm4: %w", err)
-	}
-	return cipher.NewGCM(block)
 }
