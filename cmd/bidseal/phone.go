@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bidseal/bidseal/app/core"
+	"github.com/bidseal/bidseal/app/core/keystore"
+	"github.com/bidseal/bidseal/app/core/storage"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/spf13/cobra"
+)
+
+// newPhoneCommand is the phone on the command line: the same core as the app,
+// with a folder as its memory and a terminal as its screen.
+func newPhoneCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "phone",
+		Short: "A phone on the command line: get certificates, scan codes, sign",
+		Long: `A complete phone without a screen. Its state is a folder: keystore, device key, settings.
+The certificate password comes from a file or a prompt, never from an argument.
+
+  1  bidseal phone --state DIR enrol --code FILE     keys are made here; the file is what the authority's operator handed out
+  2  bidseal phone --state DIR certs                 what the phone holds
+  3  bidseal phone --state DIR scan CODE.png         show who asks for what, then approve or reject`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().String("state", "", "folder with the phone's state (made at the first enrol)")
+	cmd.PersistentFlags().Bool("verbose", false, "log what the phone does, to stderr")
+	cmd.AddCommand(newPhoneEnrolCommand(), newPhoneCertsCommand(), newPhoneScanCommand(), newPhoneRecordsCommand())
+	return cmd
+}
+
+// openPhone opens the phone of a command line.
+func openPhone(cmd *cobra.Command) (*core.Core, *keystore.Store, error) {
+	dir, err := cmd.Flags().GetString("state")
+	if err != nil || dir == "" {
+		return nil, nil, usagef("--state DIR is needed")
+	}
+	level := slog.LevelWarn
+	if on, err := cmd.Flags().GetBool("verbose"); err == nil && on {
+		level = slog.LevelDebug
+	}
+	return openPhoneDir(cmd.Context(), dir, newLogger(cmd, level))
+}
+
+// openPhoneDir opens the phone whose state lies in dir; one that is not there is made.
+func openPhoneDir(ctx context.Context, dir string, log *slog.Logger) (*core.Core, *keystore.Store, error) {
+	files, err := storage.OpenDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := keystore.New(files, keystore.DefaultKDF())
+	if err != nil {
+		return nil, nil, err
+	}
+	phone, err := core.Open(ctx, core.Options{Files: files, Keys: keys, Transport: newPhoneTransport(),
+		App: "bidseal-cli/" + version, Now: time.Now, Log: log})
+	return phone, keys, err
+}
+
+func newPhoneEnrolCommand() *cobra.Command {
+	var codeFile, passwordFile string
+	var setup core.Setup
+	var anchors []string
+	cmd := &cobra.Command{
+		Use:   "enrol",
+		Short: "Get a dual certificate for a one-use enrolment code",
+		Long: `Makes the signing key on this phone, under the certificate password, and gets the certificates for it.
+Interrupted, it goes on with the same keys when it is run again with the same code and password.`,
+		Example: "  bidseal phone --state phone-a enrol --code code.json --password-file password.txt",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if codeFile == "" {
+				return usagef("--code FILE is needed")
+			}
+			for _, name := range anchors {
+				der, err := readCertificateFile(name)
+				if err != nil {
+					return err
+				}
+				setup.Anchors = append(setup.Anchors, der)
+			}
+			return phoneEnrol(cmd, codeFile, passwordFile, setup)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&codeFile, "code", "", "enrolment file from the authority's operator")
+	f.StringVar(&passwordFile, "password-file", "", "file with the certificate password (8 characters or more); asked for on a terminal where it is left out")
+	f.StringVar(&setup.Relay, "relay", "", "origin of the relay, where the enrolment file does not name it")
+	f.StringSliceVar(&setup.AppOrigins, "app-origin", nil, "origin of the codes to accept, where the enrolment file does not name it")
+	f.StringSliceVar(&anchors, "anchor", nil, "certificate files of the roots to believe; otherwise those that the enrolment file names by digest")
+	return cmd
+}
+
+func phoneEnrol(cmd *cobra.Command, codeFile, passwordFile string, setup core.Setup) error {
+	raw, err := readBounded(codeFile, 64<<10)
+	if err != nil {
+		return err
+	}
+	file, err := core.ParseEnrolmentFile(raw)
+	if err != nil {
+		return err
+	}
+	phone, keys, err := openPhone(cmd)
+	if err != nil {
+		return err
+	}
+	password, err := newPhonePassword(cmd, keys, passwordFile)
+	if err != nil {
+		return err
+	}
+	defer clear(password)
+	certs, err := phone.Enrol(cmd.Context(), file, setup, password)
+	if err != nil {
+		return phoneError(cmd, keys, err)
+	}
+	out := struct {
+		OK           bool               `json:"ok"`
+		Device       string             `json:"device"`
+		Certificates []core.Certificate `json:"certificates"`
+	}{true, phone.Device(), certs}
+	return emit(cmd, out, func(w io.Writer) {
+		fmt.Fprintln(w, "证书已下载到本机 / the certificates are on this phone")
+		printCertificates(w, certs)
+	})
+}
+
+// newPhonePassword asks twice where a password is chosen on a terminal.
+func newPhonePassword(cmd *cobra.Command, keys *keystore.Store, file string) ([]byte, error) {
+	held, err := keys.Certificates(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	password, err := readSecret(cmd, file, "", "证书密码（至少 8 位）/ certificate password: ")
+	if err != nil || file != "" || len(held) > 0 {
+		return password, err
+	}
+	again, err := readSecret(cmd, "", "", "再次输入 / again: ")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(again)
+	if !bytes.Equal(password, again) {
+		clear(password)
+		return nil, usagef("两次输入不一致 / the two passwords differ")
+	}
+	return password, nil
+}
+
+func newPhoneCertsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "certs",
+		Short:   "List the certificates on the phone",
+		Example: "  bidseal phone --state phone-a certs --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			phone, keys, err := openPhone(cmd)
+			if err != nil {
+				return err
+			}
+			certs, err := phone.Certificates(cmd.Context())
+			if err != nil {
+				return err
+			}
+			left, err := keys.TriesLeft(cmd.Context())
+			if err != nil {
+				return err
+			}
+			out := struct {
+				Device       string             `json:"device"`
+				TriesLeft    int                `json:"tries_left"`
+				Certificates []core.Certificate `json:"certificates"`
+			}{phone.Device(), left, certs}
+			return emit(cmd, out, func(w io.Writer) { printCertificates(w, certs) })
+		},
+	}
+}
+
+func newPhoneRecordsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "records",
+		Short:   "List what was approved and rejected on this phone",
+		Example: "  bidseal phone --state phone-a records --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			phone, _, err := openPhone(cmd)
+			if err != nil {
+				return err
+			}
+			records, err := phone.Records(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return emit(cmd, map[string]any{"records": records}, func(w io.Writer) { printRecords(w, records) })
+		},
+	}
+}
+
+// readCertificateFile reads one certificate, DER or PEM.
+func readCertificateFile(name string) ([]byte, error) {
+	raw, err := readBounded(name, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	if block, _ := pem.Decode(raw); block != nil {
+		return block.Bytes, nil
+	}
+	return raw, nil
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(filepath.Clean(name))
+	if err != nil {
+		return nil, fmt.Errorf("read file: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read file: %w", err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, protocol.Errorf(protocol.CodeTooLarge, "%s is larger than %d bytes", filepath.Base(name), limit)
+	}
+	return raw, nil
+}
