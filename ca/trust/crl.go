@@ -51,10 +51,11 @@ type distributionPointName struct {
 	FullName []asn1.RawValue `asn1:"tag:0,optional"`
 }
 
-// NewIssuingDistributionPoint is the DER of the extension for a list of end
-// entities' certificates found at the given URIs.
-func NewIssuingDistributionPoint(uris ...string) ([]byte, error) {
-	point := issuingDistributionPoint{OnlyContainsUserCerts: true}
+// NewIssuingDistributionPoint is the DER of the extension for a list that is
+// found at the given URIs and covers authorities' certificates only, or end
+// entities' only.
+func NewIssuingDistributionPoint(authorities bool, uris ...string) ([]byte, error) {
+	point := issuingDistributionPoint{OnlyContainsUserCerts: !authorities, OnlyContainsCACerts: authorities}
 	for _, uri := range uris {
 		point.DistributionPoint.FullName = append(point.DistributionPoint.FullName,
 			asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)})

@@ -193,7 +193,7 @@ func TestCRL(t *testing.T) {
 
 func makeCRL(t testing.TB, issuer *authority, uri string, revoked *big.Int) []byte {
 	t.Helper()
-	idp, err := trust.NewIssuingDistributionPoint(uri)
+	idp, err := trust.NewIssuingDistributionPoint(false, uri)
 	must(t, err)
 	der, err := smx509.CreateRevocationList(rand.Reader, &smx509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: day(), NextUpdate: day().Add(24 * time.Hour),

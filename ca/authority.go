@@ -1,0 +1,229 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/internal/sqldb"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+func migrationFiles() fs.FS {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // the folder is embedded above
+	}
+	return sub
+}
+
+// Options of an opened authority.
+type Options struct {
+	// Passphrase of the key files. Required; the caller wipes it.
+	Passphrase []byte
+	// Now is the clock. Required.
+	Now func() time.Time
+	// Logger; nothing secret and nobody's name is logged. Required.
+	Logger *slog.Logger
+	// PublicURL under which the API is reached, where it is not the base URL
+	// that stands in the certificates.
+	PublicURL string
+	// Operator on whose behalf the methods act, for the audit log.
+	Operator string
+}
+
+// Authority is an opened certificate authority. It is safe for concurrent use
+// and for several processes on one folder.
+type Authority struct {
+	config    Config
+	oids      trust.OIDs
+	publicURL string
+	operator  string
+	now       func() time.Time
+	log       *slog.Logger
+	db        *sqldb.DB
+	root      *smx509.Certificate
+	issuer    *issuance.Issuer
+	kmc       *kmc.Centre
+	audit     auditLog
+	passKey   crypto.Signer
+	ocsp      responder
+	issueKey  crypto.Signer
+	// stop is set by tests: it ends an issuance at a step, as a crash would.
+	stop func(step string) error
+}
+
+// Open opens the folder that Init made.
+func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
+	if o.Now == nil || o.Logger == nil {
+		return nil, errors.New("open authority: no clock or no logger")
+	}
+	config, err := readConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, stop: func(string) error { return nil }}
+	if o.PublicURL != "" {
+		a.publicURL = o.PublicURL
+	}
+	if a.oids, err = config.oids(); err != nil {
+		return nil, err
+	}
+	if a.db, err = openDatabase(ctx, dir); err != nil {
+		return nil, err
+	}
+	if err := a.load(ctx, dir, o.Passphrase); err != nil {
+		return nil, errors.Join(fmt.Errorf("open authority: %w", err), a.db.Close())
+	}
+	return a, nil
+}
+
+// Close ends the database. Keys go with the process.
+func (a *Authority) Close() error { return a.db.Close() }
+
+func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) error {
+	ring, err := newKeyring(dir, passphrase)
+	if err != nil {
+		return err
+	}
+	defer ring.wipe()
+	for purpose, into := range map[string]*crypto.Signer{keyIssuing: &a.issueKey, keyOCSP: &a.ocsp.key, keyPass: &a.passKey, keyAudit: &a.audit.key} {
+		if *into, err = ring.readSigner(purpose); err != nil {
+			return err
+		}
+	}
+	a.audit.now = a.now
+	kek, err := ring.read(keyKEK)
+	if err != nil {
+		return err
+	}
+	defer clear(kek)
+	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
+		return err
+	}
+	if a.root, err = a.newest(ctx, issuance.Root); err != nil {
+		return err
+	}
+	if err := sameAsFile(filepath.Join(dir, rootName+".pem"), a.root); err != nil {
+		return err
+	}
+	issuing, err := a.newest(ctx, issuance.Issuing)
+	if err != nil {
+		return err
+	}
+	issuerConfig, err := a.config.issuanceConfig(issuingName)
+	if err != nil {
+		return err
+	}
+	a.issuer, err = issuance.NewIssuer(issuing, a.issueKey, issuerConfig)
+	return err
+}
+
+// sameAsFile refuses a database whose root is not the one of the ceremony.
+func sameAsFile(path string, cert *smx509.Certificate) error {
+	raw, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Base(path), err)
+	}
+	stored, err := smx509.ParseCertificatePEM(raw)
+	if err != nil || !stored.Equal(cert) {
+		return fmt.Errorf("%s and the database hold different roots", filepath.Base(path))
+	}
+	return nil
+}
+
+func (a *Authority) auditRelease(ctx context.Context, tx kmc.Querier, r kmc.Release) error {
+	return a.audit.append(ctx, tx, actorAuthority, eventKeyReleased, map[string]string{
+		"record": r.ID, "lineage": r.Lineage, "reason": r.Reason, "to": r.To,
+	})
+}
+
+// Config of the authority.
+func (a *Authority) Config() Config { return a.config }
+
+// OIDs by which certificates of this authority are read.
+func (a *Authority) OIDs() trust.OIDs { return a.oids }
+
+// URL under which the API is reached.
+func (a *Authority) URL() string { return a.publicURL }
+
+// Root certificate.
+func (a *Authority) Root() *smx509.Certificate { return a.root }
+
+// Issuing authority's certificate.
+func (a *Authority) Issuing() *smx509.Certificate { return a.issuer.Certificate() }
+
+// PassKey is the public key under which device passes verify.
+func (a *Authority) PassKey() crypto.PublicKey { return a.passKey.Public() }
+
+// PassIssuer is the iss of device passes.
+func (a *Authority) PassIssuer() string { return a.config.BaseURL }
+
+// above is the chain above every leaf: issuing authority, root.
+func (a *Authority) above() []protocol.Bytes {
+	return []protocol.Bytes{a.Issuing().Raw, a.root.Raw}
+}
+
+// Info is what anyone may know of the authority.
+func (a *Authority) Info() (*caapi.Info, error) {
+	passKey, err := keyOf(a.passKey)
+	if err != nil {
+		return nil, err
+	}
+	auditKey, err := keyOf(a.audit.key)
+	if err != nil {
+		return nil, err
+	}
+	alg, err := protocol.AlgOf(a.passKey.Public())
+	if err != nil {
+		return nil, err
+	}
+	gm, sha := trust.Digest(a.root), sha256.Sum256(a.root.Raw)
+	return &caapi.Info{
+		V: caapi.Version, Name: a.config.Name,
+		Roots:      []caapi.Anchor{{SM3: hex.EncodeToString(gm[:]), SHA256: hex.EncodeToString(sha[:]), Certificate: a.root.Raw}},
+		Issuing:    []protocol.Bytes{a.Issuing().Raw},
+		PassIssuer: a.PassIssuer(), PassAlg: alg, PassKey: passKey, AuditKey: auditKey, ServerTime: a.now().UnixMilli(),
+	}, nil
+}
+
+// Ready reports whether the authority can serve.
+func (a *Authority) Ready(ctx context.Context) error {
+	var one int
+	if err := a.db.Reader().QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
+}
+
+// newest certificate of a profile.
+func (a *Authority) newest(ctx context.Context, profile issuance.Name) (*smx509.Certificate, error) {
+	var der []byte
+	err := a.db.Reader().QueryRowContext(ctx, `SELECT der FROM ca_certificates WHERE profile = $1 AND state = 'good'
+		ORDER BY not_before DESC, serial LIMIT 1`, string(profile)).Scan(&der)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("no certificate of profile %s", profile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	return trust.ParseCertificate(der)
+}

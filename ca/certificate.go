@@ -1,0 +1,201 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// States of certificates.
+const (
+	stateGood    = "good"
+	stateRevoked = "revoked"
+)
+
+// certificateRow is a certificate on its way into the database.
+type certificateRow struct {
+	profile                   issuance.Name
+	issuer, lineage, issuance string
+	cert                      *smx509.Certificate
+}
+
+// storeCertificate writes a certificate and its entry in the audit log.
+func storeCertificate(ctx context.Context, tx kmc.Querier, audit *auditLog, r certificateRow) error {
+	serial, digest := trust.SerialHex(r.cert.SerialNumber), trust.Digest(r.cert)
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_certificates (serial, profile, issuer, lineage, issuance, not_before, not_after, digest, der)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, serial, string(r.profile), r.issuer, r.lineage, r.issuance,
+		r.cert.NotBefore.Unix(), r.cert.NotAfter.Unix(), hex.EncodeToString(digest[:]), r.cert.Raw); err != nil {
+		return fmt.Errorf("store certificate: %w", err)
+	}
+	return audit.append(ctx, tx, actorAuthority, eventCertificate, issuedContent{
+		Serial: serial, Profile: string(r.profile), Digest: hex.EncodeToString(digest[:]), Lineage: r.lineage, Issuance: r.issuance,
+	})
+}
+
+// CertificateInfo is a line of the list of certificates.
+type CertificateInfo struct {
+	Serial     string `json:"serial"`
+	Profile    string `json:"profile"`
+	Lineage    string `json:"lineage,omitempty"`
+	Name       string `json:"name"`
+	NotBefore  int64  `json:"not_before"` // Unix seconds
+	NotAfter   int64  `json:"not_after"`
+	State      string `json:"state"`
+	RevokedAt  int64  `json:"revoked_at,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	Definition []byte `json:"-"` // DER
+}
+
+// Certificates lists those of a lineage, or of all when it is empty, newest
+// first, at most limit.
+func (a *Authority) Certificates(ctx context.Context, lineage string, limit int) ([]CertificateInfo, error) {
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT serial, profile, lineage, not_before, not_after, state, revoked_at, reason, der
+		FROM ca_certificates WHERE ($1 = '' OR lineage = $1) ORDER BY not_before DESC, serial LIMIT $2`, lineage, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list certificates: %w", err)
+	}
+	defer rows.Close()
+	var all []CertificateInfo
+	for rows.Next() {
+		var c CertificateInfo
+		var reason int
+		if err := rows.Scan(&c.Serial, &c.Profile, &c.Lineage, &c.NotBefore, &c.NotAfter, &c.State, &c.RevokedAt, &reason, &c.Definition); err != nil {
+			return nil, fmt.Errorf("list certificates: %w", err)
+		}
+		cert, err := trust.ParseCertificate(c.Definition)
+		if err != nil {
+			return nil, fmt.Errorf("list certificates: %w", err)
+		}
+		c.Name = cert.Subject.CommonName
+		if c.State == stateRevoked {
+			c.Reason = trust.Reason(reason).String()
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
+}
+
+// Revocation names certificates and why they are revoked.
+type Revocation struct {
+	// Serial of one certificate, or Lineage for all good ones of a lineage.
+	Serial, Lineage string
+	Reason          trust.Reason
+}
+
+// Revoke revokes certificates at once and for good; the answer are the serial
+// numbers that it changed. Revoking again changes nothing and is no error. The
+// authority's own certificates are not revoked here.
+func (a *Authority) Revoke(ctx context.Context, r Revocation) ([]string, error) {
+	if (r.Serial == "") == (r.Lineage == "") {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "either a serial number or a lineage")
+	}
+	switch r.Reason {
+	case trust.Unspecified, trust.KeyCompromise, trust.AffiliationChanged, trust.Superseded, trust.CessationOfOperation, trust.PrivilegeWithdrawn:
+	default:
+		return nil, protocol.Errorf(protocol.CodeMalformed, "reason %v is not given to leaf certificates", r.Reason)
+	}
+	if r.Serial != "" {
+		serial, err := trust.ParseSerialHex(r.Serial)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeMalformed, "%v", err)
+		}
+		r.Serial = trust.SerialHex(serial)
+	}
+	var changed []string
+	err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		changed, err = a.revoke(ctx, tx, r)
+		return err
+	})
+	return changed, err
+}
+
+func (a *Authority) revoke(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) {
+	found, err := revocable(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no such certificate")
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_counters SET value = value + 1 WHERE name = 'revocation'`); err != nil {
+		return nil, fmt.Errorf("revoke: %w", err)
+	}
+	var changed []string
+	for _, serial := range found {
+		result, err := tx.ExecContext(ctx, `UPDATE ca_certificates SET state = 'revoked', revoked_at = $1, reason = $2,
+			revision = (SELECT value FROM ca_counters WHERE name = 'revocation') WHERE serial = $3 AND state = 'good'`,
+			a.now().Unix(), int(r.Reason), serial)
+		if err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		} else if n == 0 {
+			continue
+		}
+		if err := a.audit.append(ctx, tx, a.operator, eventRevoked, revokedContent{Serial: serial, Reason: r.Reason.String()}); err != nil {
+			return nil, err
+		}
+		changed = append(changed, serial)
+	}
+	return changed, nil
+}
+
+// revocable are the serial numbers that a revocation names, revoked ones too.
+func revocable(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT serial FROM ca_certificates
+		WHERE issuer = $1 AND profile <> 'ocsp' AND (($2 <> '' AND serial = $2) OR ($3 <> '' AND lineage = $3)) ORDER BY serial`,
+		issuingName, r.Serial, r.Lineage)
+	if err != nil {
+		return nil, fmt.Errorf("revoke: %w", err)
+	}
+	defer rows.Close()
+	var found []string
+	for rows.Next() {
+		var serial string
+		if err := rows.Scan(&serial); err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		}
+		found = append(found, serial)
+	}
+	return found, rows.Err()
+}
+
+// CertificateDER is an authority's own certificate by its published name.
+func (a *Authority) CertificateDER(name string) ([]byte, error) {
+	switch name {
+	case rootName:
+		return a.root.Raw, nil
+	case issuingName:
+		return a.Issuing().Raw, nil
+	}
+	return nil, protocol.Errorf(protocol.CodeNotFound, "no certificate of that name")
+}
+
+// status is what the database knows of a serial number under the issuing
+// authority.
+func (a *Authority) status(ctx context.Context, serial string) (trust.Status, int64, error) {
+	var state string
+	var revokedAt, revision int64
+	var reason int
+	err := a.db.Reader().QueryRowContext(ctx, `SELECT state, revoked_at, reason, revision FROM ca_certificates WHERE serial = $1 AND issuer = $2`,
+		serial, issuingName).Scan(&state, &revokedAt, &reason, &revision)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return trust.Status{State: trust.Unknown}, 0, nil
+	case err != nil:
+		return trust.Status{}, 0, fmt.Errorf("read status: %w", err)
+	case state == stateGood:
+		return trust.Status{State: trust.Good}, revision, nil
+	}
+	return trust.Status{State: trust.Revoked, RevokedAt: time.Unix(revokedAt, 0).UTC(), Reason: trust.Reason(reason)}, revision, nil
+}

@@ -1,0 +1,168 @@
+package ca
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// CodeRequest is what an operator wants an enrolment code for.
+type CodeRequest struct {
+	Subject caapi.Subject
+	// Validity of the certificates from the moment they are issued; a year if
+	// zero, at most the profile's.
+	Validity time.Duration
+	// Expires is how long the code may be used; seven days if zero.
+	Expires time.Duration
+}
+
+const (
+	defaultValidity = 365 * 24 * time.Hour
+	defaultExpiry   = 7 * 24 * time.Hour
+	maxExpiry       = 90 * 24 * time.Hour
+	codeSize        = 20 // bytes of randomness, 32 characters
+)
+
+// NewEnrolmentCode makes a one-use code for a named subject. The code stands in
+// the answer only; the database keeps its digest.
+func (a *Authority) NewEnrolmentCode(ctx context.Context, r CodeRequest) (*caapi.EnrolmentFile, error) {
+	if r.Validity == 0 {
+		r.Validity = defaultValidity
+	}
+	if r.Expires == 0 {
+		r.Expires = defaultExpiry
+	}
+	if err := a.checkCodeRequest(r); err != nil {
+		return nil, err
+	}
+	secret := make([]byte, codeSize)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("enrolment code: %w", err)
+	}
+	code := base32.StdEncoding.EncodeToString(secret)
+	clear(secret)
+	subject, err := json.Marshal(r.Subject)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment code: %w", err)
+	}
+	now := a.now()
+	expires := now.Add(r.Expires).Unix()
+	digest := codeDigest(code)
+	err = a.db.Update(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO ca_codes (digest, subject, validity, expires_at, state, created_at) VALUES ($1, $2, $3, $4, 'open', $5)`,
+			digest, string(subject), int64(r.Validity/time.Second), expires, now.Unix()); err != nil {
+			return fmt.Errorf("store enrolment code: %w", err)
+		}
+		return a.audit.append(ctx, tx, a.operator, eventCodeMade, map[string]any{
+			"code": digest, "subject_sm3": hex.EncodeToString(protocol.H(subject)), "validity": int64(r.Validity / time.Second), "expires": expires,
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	root := trust.Digest(a.root)
+	return &caapi.EnrolmentFile{
+		V: caapi.Version, CA: a.publicURL, Code: code, Expires: expires, Subject: r.Subject, Roots: []string{hex.EncodeToString(root[:])},
+	}, nil
+}
+
+// checkCodeRequest lints a certificate for the subject, so that a code which
+// could never be used is not given out.
+func (a *Authority) checkCodeRequest(r CodeRequest) error {
+	if r.Validity < time.Second || r.Expires < time.Second || r.Expires > maxExpiry {
+		return protocol.Errorf(protocol.CodeMalformed, "validity or expiry out of bounds")
+	}
+	if err := checkShown(r.Subject.Name); err != nil {
+		return err
+	}
+	key, err := throwAwayKey()
+	if err != nil {
+		return err
+	}
+	serial, err := issuance.NewSerial(rand.Reader)
+	if err != nil {
+		return err
+	}
+	lineage, err := protocol.Random(trust.LineageSize)
+	if err != nil {
+		return err
+	}
+	notBefore, notAfter := leafDates(a.now(), r.Validity)
+	request, err := leafRequest(r.Subject, lineage)
+	if err != nil {
+		return err
+	}
+	request.PublicKey, request.Serial, request.NotBefore, request.NotAfter = key, serial, notBefore, notAfter
+	return a.lintOnly(request)
+}
+
+// lintOnly says by name which lint a certificate would fail; nothing is signed.
+func (a *Authority) lintOnly(request issuance.Request) error {
+	_, err := a.issuer.Prepare(request)
+	var failed *issuance.LintError
+	if errors.As(err, &failed) {
+		return protocol.Errorf(protocol.CodeLintFailed, "%v", failed)
+	}
+	return err
+}
+
+// checkShown refuses names that a phone would not show.
+func checkShown(name string) error {
+	if err := protocol.CheckDisplay(name); err != nil || strings.TrimSpace(name) != name || utf8.RuneCountInString(name) > 64 {
+		return protocol.Errorf(protocol.CodeMalformed, "name: 1 to 64 characters that can be shown, in normalization form C")
+	}
+	return nil
+}
+
+// codeDigest is how a code is stored and found. Codes are 160 random bits, so
+// that the digest needs no stretching, and a look-up by it reveals nothing.
+func codeDigest(code string) string {
+	clean := strings.ToUpper(strings.NewReplacer("-", "", " ", "").Replace(code))
+	return hex.EncodeToString(protocol.H([]byte("bidseal/ca enrolment code 1\x00"), []byte(clean)))
+}
+
+// codeRow is a code in the database.
+type codeRow struct {
+	subject  caapi.Subject
+	validity time.Duration
+}
+
+// useCode binds a code to a request digest: the first use wins, the same request
+// may come again at any time, every other finds the code used.
+func (a *Authority) useCode(ctx context.Context, tx *sql.Tx, digest, requestDigest string) (*codeRow, error) {
+	refused := protocol.Errorf(protocol.CodeEnrolmentCode, "unknown, used or expired")
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'used', request_digest = $1 WHERE digest = $2 AND state = 'open' AND expires_at > $3`,
+		requestDigest, digest, a.now().Unix()); err != nil {
+		return nil, fmt.Errorf("use enrolment code: %w", err)
+	}
+	var subject, state, bound string
+	var validity int64
+	err := tx.QueryRowContext(ctx, `SELECT subject, validity, state, request_digest FROM ca_codes WHERE digest = $1`, digest).Scan(&subject, &validity, &state, &bound)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("use enrolment code: %w", err)
+	}
+	if state != "used" || !protocol.Equal([]byte(bound), []byte(requestDigest)) {
+		return nil, refused
+	}
+	row := codeRow{validity: time.Duration(validity) * time.Second}
+	if err := json.Unmarshal([]byte(subject), &row.subject); err != nil {
+		return nil, fmt.Errorf("enrolment code's subject: %w", err)
+	}
+	return &row, nil
+}

@@ -1,0 +1,187 @@
+package ca
+
+import (
+	"bytes"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/pelletier/go-toml/v2"
+)
+
+// configFile is the configuration inside an authority's folder.
+const configFile = "ca.toml"
+
+// Config is what an authority is. It is written by the ceremony and holds no
+// secret; identifiers and URLs in it stand in every certificate and do not
+// change afterwards.
+type Config struct {
+	// Name of the authority, in the common names of its certificates.
+	Name string `toml:"name"`
+	// Organisation that runs it; may be empty.
+	Organisation string `toml:"organisation"`
+	// Country, two letters.
+	Country string `toml:"country"`
+	// BaseURL under which the authority is reached by phones, platforms and
+	// whoever checks a certificate (http or https, no trailing slash).
+	BaseURL string `toml:"base_url"`
+	// Family of the authority's keys: "SM2".
+	Family string `toml:"family"`
+	// RootYears and IssuingYears are the lives of the authority's certificates.
+	RootYears    int `toml:"root_years"`
+	IssuingYears int `toml:"issuing_years"`
+	// OCSPLifetime is how long an OCSP answer says that it is good for.
+	OCSPLifetime Duration `toml:"ocsp_lifetime"`
+	// CRLLifetime is the time from a revocation list to its nextUpdate.
+	CRLLifetime Duration `toml:"crl_lifetime"`
+	// PassLifetime of device passes, at most protocol.MaxPassLife.
+	PassLifetime Duration `toml:"pass_lifetime"`
+	// OIDs of extensions; empty ones take trust.DefaultOIDs.
+	OIDs OIDConfig `toml:"oids"`
+}
+
+// OIDConfig are identifiers in dotted notation.
+type OIDConfig struct {
+	Lineage        string `toml:"lineage"`
+	Role           string `toml:"role"`
+	PlatformID     string `toml:"platform_id"`
+	PlatformUsage  string `toml:"platform_usage"`
+	SealMakerUsage string `toml:"seal_maker_usage"`
+	CreditCode     string `toml:"credit_code"`
+}
+
+// Duration is a time.Duration that is written as "10m".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("duration: %w", err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes "10m0s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// DefaultConfig is a complete configuration but for the base URL.
+func DefaultConfig() Config {
+	oids := trust.DefaultOIDs()
+	return Config{
+		Name: "BidSeal CA", Country: "CN", Family: "SM2", RootYears: 20, IssuingYears: 10,
+		OCSPLifetime: Duration(10 * time.Minute), CRLLifetime: Duration(24 * time.Hour), PassLifetime: Duration(24 * time.Hour),
+		OIDs: OIDConfig{
+			Lineage: oids.Lineage.String(), Role: oids.Role.String(), PlatformID: oids.PlatformID.String(),
+			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(), CreditCode: oids.CreditCode.String(),
+		},
+	}
+}
+
+// Check says what is wrong with a configuration.
+func (c *Config) Check() error {
+	switch base, err := url.Parse(c.BaseURL); {
+	case err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" || base.User != nil:
+		return fmt.Errorf("base_url %q is no http URL", c.BaseURL)
+	case strings.HasSuffix(c.BaseURL, "/"):
+		return errors.New("base_url ends in a slash")
+	case c.Name == "":
+		return errors.New("name is empty")
+	case c.Family != "SM2":
+		return fmt.Errorf("family %q: only SM2 authorities are made", c.Family)
+	case c.RootYears < 1 || c.RootYears > 30 || c.IssuingYears < 1 || c.IssuingYears > 15 || c.IssuingYears > c.RootYears:
+		return errors.New("root_years at most 30, issuing_years at most 15 and not longer than the root's")
+	}
+	for name, d := range map[string]struct{ value, least, most time.Duration }{
+		"ocsp_lifetime": {time.Duration(c.OCSPLifetime), time.Minute, 24 * time.Hour},
+		"crl_lifetime":  {time.Duration(c.CRLLifetime), time.Hour, 30 * 24 * time.Hour},
+		"pass_lifetime": {time.Duration(c.PassLifetime), time.Minute, 24 * time.Hour},
+	} {
+		if d.value < d.least || d.value > d.most {
+			return fmt.Errorf("%s is %v, allowed are %v to %v", name, d.value, d.least, d.most)
+		}
+	}
+	_, err := c.oids()
+	return err
+}
+
+func (c *Config) oids() (trust.OIDs, error) {
+	oids := trust.DefaultOIDs()
+	for _, f := range []struct {
+		text string
+		into *asn1.ObjectIdentifier
+	}{
+		{c.OIDs.Lineage, &oids.Lineage}, {c.OIDs.Role, &oids.Role}, {c.OIDs.PlatformID, &oids.PlatformID},
+		{c.OIDs.PlatformUsage, &oids.PlatformUsage}, {c.OIDs.SealMakerUsage, &oids.SealMakerUsage}, {c.OIDs.CreditCode, &oids.CreditCode},
+	} {
+		if f.text == "" {
+			continue
+		}
+		id, err := parseOID(f.text)
+		if err != nil {
+			return oids, err
+		}
+		*f.into = id
+	}
+	return oids, nil
+}
+
+func parseOID(text string) (asn1.ObjectIdentifier, error) {
+	var id asn1.ObjectIdentifier
+	for arc := range strings.SplitSeq(text, ".") {
+		n, err := strconv.Atoi(arc)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("identifier %q", text)
+		}
+		id = append(id, n)
+	}
+	if len(id) < 3 || id[0] > 2 {
+		return nil, fmt.Errorf("identifier %q", text)
+	}
+	return id, nil
+}
+
+// names of the two authorities, in file names and URLs.
+const (
+	rootName    = "root"
+	issuingName = "issuing-1"
+)
+
+// crlURL is the distribution point of an authority's list.
+func (c *Config) crlURL(issuer string) string { return c.BaseURL + "/crl/" + issuer + ".crl" }
+
+// issuanceConfig is what certificates under an authority point to.
+func (c *Config) issuanceConfig(issuer string) (issuance.Config, error) {
+	oids, err := c.oids()
+	return issuance.Config{
+		OIDs: oids, CRLURL: c.crlURL(issuer), OCSPURL: c.BaseURL + "/ocsp", IssuerURL: c.BaseURL + "/certs/" + issuer + ".cer",
+	}, err
+}
+
+func readConfig(dir string) (Config, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("%s holds no authority: run the ceremony first", dir)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	var c Config
+	if err := toml.NewDecoder(bytes.NewReader(raw)).DisallowUnknownFields().Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", configFile, err)
+	}
+	if err := c.Check(); err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", configFile, err)
+	}
+	return c, nil
+}

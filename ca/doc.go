@@ -1,0 +1,23 @@
+// Package ca is the certificate authority: it enrols phones with dual SM2
+// certificates, certifies platforms, answers for the status of what it issued,
+// and keeps an audit log of everything it does.
+//
+// [Init] is the ceremony. It makes, in one folder, a root, an issuing authority
+// below it, an OCSP responder, the key-encryption key of the key management
+// centre, and the keys that sign device passes and the audit log; every private
+// key in a file of its own under a passphrase. [Open] opens such a folder. Several
+// processes may have it open at once: the server, and the commands of an
+// operator.
+//
+// Issuance is written down before it happens:
+//
+//	pending   request id, digest, serial numbers, dates and key record are stored
+//	lint      both certificates are built and linted
+//	sign      exactly the linted bytes are signed
+//	issued    certificates and the answer are stored in one transaction
+//
+// A crash at any point leaves a row from which the same certificates are made
+// when the request comes again or [Authority.Reconcile] runs: never two for one
+// request, never one lost. The packages issuance (profiles, lint, sign), kmc (key
+// management centre) and trust (judging) carry the parts that stand alone.
+package ca

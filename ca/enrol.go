@@ -1,0 +1,223 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// SignedCall is a POST to the API with what authenticates it.
+type SignedCall struct {
+	Path        string // of the request line
+	Body        []byte
+	Pass, Proof string // values of protocol.HeaderPass and HeaderProof
+}
+
+func (a *Authority) call(c SignedCall) protocol.Call {
+	return protocol.Call{Method: http.MethodPost, URL: a.publicURL + c.Path, Body: c.Body}
+}
+
+// checkProof verifies a call by a key that has no pass yet.
+func (a *Authority) checkProof(c SignedCall, spki []byte) error {
+	public, err := protocol.ParseKey(spki)
+	if err != nil {
+		return err
+	}
+	return protocol.VerifyProof(&protocol.VerifiedPass{Public: public, Digest: protocol.H(nil)}, c.Proof, a.call(c), a.now())
+}
+
+// Enrol answers a caapi.EnrolRequest with the bytes of a caapi.EnrolAnswer. The
+// same request gives the same bytes, however often and after whatever crash.
+//
+// Error codes: malformed, unauthorized, clock_skew, enrolment_code_invalid,
+// issuance_conflict, lint_failed, forbidden.
+func (a *Authority) Enrol(ctx context.Context, c SignedCall) ([]byte, error) {
+	var request caapi.EnrolRequest
+	if err := protocol.DecodeJSON(c.Body, &request); err != nil {
+		return nil, err
+	}
+	if request.V != caapi.Version || len(request.RequestID) != caapi.RequestIDSize || len(request.Code) > 64 {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "version, request id or code")
+	}
+	if err := a.checkProof(c, request.DeviceKey); err != nil {
+		return nil, err
+	}
+	spki, err := readCSR(request.CSR)
+	if err != nil {
+		return nil, err
+	}
+	if protocol.Equal(spki, request.DeviceKey) {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "one key for device and certificate")
+	}
+	var row *issuanceRow
+	if err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		row, err = a.beginEnrolment(ctx, tx, &request, spki)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return a.complete(ctx, row)
+}
+
+// beginEnrolment finds the issuance of a request that came before, or stores a
+// new one: code used, serial numbers drawn, encryption key made and kept.
+func (a *Authority) beginEnrolment(ctx context.Context, tx *sql.Tx, request *caapi.EnrolRequest, spki []byte) (*issuanceRow, error) {
+	id, digest, code := hex.EncodeToString(request.RequestID), request.Digest(), codeDigest(request.Code)
+	row, err := readIssuance(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	if row != nil {
+		if row.kind != kindDual || !protocol.Equal([]byte(row.codeDigest), []byte(code)) || !protocol.Equal([]byte(row.digest), []byte(digest)) {
+			return nil, protocol.Errorf(protocol.CodeIssuanceConflict, "the request id belongs to other content")
+		}
+		return row, nil
+	}
+	used, err := a.useCode(ctx, tx, code, digest)
+	if err != nil {
+		return nil, err
+	}
+	account, err := a.accountOf(ctx, tx, request.DeviceKey)
+	if err != nil {
+		return nil, err
+	}
+	if row, err = a.newDual(used, account); err != nil {
+		return nil, err
+	}
+	row.id, row.digest, row.codeDigest, row.spki, row.deviceKey, row.keyRecord = id, digest, code, spki, request.DeviceKey, id
+	if _, err := a.kmc.Generate(ctx, tx, row.keyRecord, row.lineage); err != nil {
+		return nil, err
+	}
+	return row, a.insertIssuance(ctx, tx, row)
+}
+
+// newDual draws what a dual issuance needs of chance and clock.
+func (a *Authority) newDual(code *codeRow, account string) (*issuanceRow, error) {
+	lineage, err := protocol.Random(trust.LineageSize)
+	if err != nil {
+		return nil, err
+	}
+	serials, err := newSerials(2)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := json.Marshal(code.subject)
+	if err != nil {
+		return nil, fmt.Errorf("subject: %w", err)
+	}
+	notBefore, notAfter := leafDates(a.now(), code.validity)
+	return &issuanceRow{
+		kind: kindDual, state: statePending, subject: string(subject), lineage: hex.EncodeToString(lineage), account: account,
+		signSerial: serials[0], encryptSerial: serials[1], notBefore: notBefore.Unix(), notAfter: notAfter.Unix(),
+	}, nil
+}
+
+// accountOf is the account of a known device, or a new opaque one.
+func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte) (string, error) {
+	var account, state string
+	err := tx.QueryRowContext(ctx, `SELECT account, state FROM ca_devices WHERE id = $1`, protocol.DeviceID(deviceKey)).Scan(&account, &state)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		fresh, err := protocol.Random(16)
+		return hex.EncodeToString(fresh), err
+	case err != nil:
+		return "", fmt.Errorf("read device: %w", err)
+	case state != deviceActive:
+		return "", protocol.Errorf(protocol.CodeForbidden, "the device is blocked")
+	}
+	return account, nil
+}
+
+// dualAnswer makes the answer of a dual issuance inside the transaction that
+// stores it.
+func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, signing, encryption *smx509.Certificate) ([]byte, error) {
+	response, err := a.kmc.Respond(ctx, tx, r.keyRecord, "issue", signing, encryption)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_devices (id, account, key, state, created_at) VALUES ($1, $2, $3, 'active', $4) ON CONFLICT (id) DO NOTHING`,
+		protocol.DeviceID(r.deviceKey), r.account, r.deviceKey, a.now().Unix()); err != nil {
+		return nil, fmt.Errorf("store device: %w", err)
+	}
+	pass, err := a.issuePass(r.deviceKey, r.account)
+	if err != nil {
+		return nil, err
+	}
+	id, err := hex.DecodeString(r.id)
+	if err != nil {
+		return nil, fmt.Errorf("stored request id: %w", err)
+	}
+	return protocol.EncodeJSON(caapi.EnrolAnswer{
+		V: caapi.Version, RequestID: id, Response: response, Chain: a.above(), Lineage: r.lineage, Account: r.account, Pass: pass,
+	})
+}
+
+// States of devices.
+const deviceActive = "active"
+
+func (a *Authority) issuePass(deviceKey []byte, account string) (string, error) {
+	public, err := protocol.ParseKey(deviceKey)
+	if err != nil {
+		return "", err
+	}
+	alg, err := protocol.AlgOf(public)
+	if err != nil {
+		return "", err
+	}
+	now := a.now()
+	return protocol.IssuePass(a.passKey, protocol.Pass{
+		V: protocol.Version, Iss: a.PassIssuer(), Device: protocol.DeviceID(deviceKey), Alg: alg, Key: deviceKey, Account: account,
+		IAT: now.Unix(), EXP: now.Add(time.Duration(a.config.PassLifetime)).Unix(),
+	})
+}
+
+// RenewPass answers a caapi.PassRequest. The old pass may have expired at any
+// time; the device must be known and not blocked.
+func (a *Authority) RenewPass(ctx context.Context, c SignedCall) (*caapi.PassAnswer, error) {
+	var request caapi.PassRequest
+	if err := protocol.DecodeJSON(c.Body, &request); err != nil {
+		return nil, err
+	}
+	if request.V != caapi.Version {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "version")
+	}
+	old, err := protocol.ReadPass(c.Pass)
+	if err != nil {
+		return nil, err
+	}
+	verified, err := protocol.VerifyPass(a.passKey.Public(), c.Pass, time.Unix(old.IAT, 0))
+	if err != nil {
+		return nil, err
+	}
+	if err := protocol.VerifyProof(verified, c.Proof, a.call(c), a.now()); err != nil {
+		return nil, err
+	}
+	var account, state string
+	err = a.db.Reader().QueryRowContext(ctx, `SELECT account, state FROM ca_devices WHERE id = $1`, verified.Device).Scan(&account, &state)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, protocol.Errorf(protocol.CodeUnauthorized, "the device is not known")
+	case err != nil:
+		return nil, fmt.Errorf("read device: %w", err)
+	case state != deviceActive:
+		return nil, protocol.Errorf(protocol.CodeForbidden, "the device is blocked")
+	}
+	pass, err := a.issuePass(verified.Key, account)
+	if err != nil {
+		return nil, err
+	}
+	err = a.db.Update(ctx, func(tx *sql.Tx) error {
+		return a.audit.append(ctx, tx, actorPhone, eventPass, map[string]string{"device": verified.Device})
+	})
+	return &caapi.PassAnswer{V: caapi.Version, Pass: pass}, err
+}

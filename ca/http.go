@@ -1,0 +1,302 @@
+package ca
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/gin-gonic/gin"
+)
+
+// HandlerOptions of the HTTP API.
+type HandlerOptions struct {
+	// AppOrigins are the web origins whose pages may call the API.
+	AppOrigins []string
+	// Concurrent bounds the calls that cost cryptography; what comes beyond is
+	// shed with Retry-After. Four for each processor if zero.
+	Concurrent int
+}
+
+const (
+	maxAPIBody = 64 << 10 // bytes
+	// ocspMaxAge bounds how long a cache in between may keep an answer.
+	ocspMaxAge = 5 * time.Minute
+)
+
+// server is the HTTP side of an authority.
+type server struct {
+	a       *Authority
+	origins []string
+	slots   chan struct{}
+}
+
+// NewHandler makes the HTTP API; package caapi lists it.
+func NewHandler(a *Authority, o HandlerOptions) http.Handler {
+	if o.Concurrent <= 0 {
+		o.Concurrent = 4 * runtime.GOMAXPROCS(0)
+	}
+	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent)}
+	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
+	e := gin.New()
+	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
+	e.Use(s.guard, s.crossOrigin)
+	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
+
+	e.POST(caapi.PathEnrol, s.bounded, s.onEnrol)
+	e.POST(caapi.PathPass, s.bounded, s.onPass)
+	e.POST(caapi.PathPlatformRequests, s.bounded, s.onPlatformRequest)
+	e.GET(caapi.PathPlatformRequests+"/:id", s.onPlatformState)
+	e.GET(caapi.PathInfo, s.onInfo)
+	e.GET("/crl/:file", s.onCRL)
+	e.GET("/certs/:file", s.onCertificate)
+	e.POST(caapi.PathOCSP, s.bounded, s.onOCSPPost)
+	e.GET(caapi.PathOCSP+"/*request", s.bounded, s.onOCSPGet)
+	for _, path := range []string{caapi.PathEnrol, caapi.PathPass, caapi.PathInfo, caapi.PathOCSP} {
+		e.OPTIONS(path, func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	}
+	e.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	e.GET("/readyz", func(c *gin.Context) {
+		if err := a.Ready(c.Request.Context()); err != nil {
+			c.String(http.StatusServiceUnavailable, "not ready\n")
+			return
+		}
+		c.String(http.StatusOK, "ready\n")
+	})
+	return e
+}
+
+// guard turns a panic into "internal".
+func (s *server) guard(c *gin.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(p)
+		}
+		s.a.log.LogAttrs(c.Request.Context(), slog.LevelError, "panic", slog.String("kind", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+		if !c.Writer.Written() {
+			s.refuse(c, &protocol.Error{Code: protocol.CodeInternal})
+		}
+	}()
+	c.Header("X-Content-Type-Options", "nosniff")
+	c.Next()
+}
+
+// crossOrigin lets the phone app's pages call the API, no other page.
+func (s *server) crossOrigin(c *gin.Context) {
+	origin := c.GetHeader("Origin")
+	if origin == "" || !slices.Contains(s.origins, origin) {
+		return
+	}
+	c.Header("Access-Control-Allow-Origin", origin)
+	c.Header("Vary", "Origin")
+	if c.Request.Method == http.MethodOptions {
+		c.Header("Access-Control-Allow-Methods", "GET, POST")
+		c.Header("Access-Control-Allow-Headers", strings.Join([]string{"Content-Type", protocol.HeaderPass, protocol.HeaderProof}, ", "))
+		c.Header("Access-Control-Max-Age", "600")
+	}
+}
+
+// bounded sheds calls beyond what the processors can do.
+func (s *server) bounded(c *gin.Context) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		c.Next()
+	default:
+		s.refuse(c, &protocol.Error{Code: protocol.CodeOverloaded, RetryAfter: 1})
+	}
+}
+
+// refuse writes the one form of a refusal: RFC 9457.
+func (s *server) refuse(c *gin.Context, err error) {
+	c.Abort()
+	if errors.Is(err, context.Canceled) {
+		return // the caller is gone
+	}
+	problem := protocol.ProblemOf(err)
+	if problem.Code == protocol.CodeInternal {
+		s.a.log.LogAttrs(c.Request.Context(), slog.LevelError, "internal", slog.String("route", c.FullPath()), slog.Any("error", err))
+	}
+	if problem.RetryAfter > 0 {
+		c.Header("Retry-After", strconv.Itoa(problem.RetryAfter))
+	}
+	raw, err := protocol.EncodeJSON(problem)
+	if err != nil {
+		raw = []byte(`{}`)
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Data(problem.Status, protocol.ProblemType, raw)
+}
+
+// body reads a bounded body; it answers the refusal itself.
+func (s *server) body(c *gin.Context, limit int64) ([]byte, bool) {
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		s.refuse(c, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", limit))
+		return nil, false
+	}
+	if err != nil {
+		s.refuse(c, protocol.Errorf(protocol.CodeMalformed, "body ended early"))
+		return nil, false
+	}
+	return raw, true
+}
+
+// signed reads what a signed call consists of.
+func (s *server) signed(c *gin.Context) (SignedCall, bool) {
+	raw, ok := s.body(c, maxAPIBody)
+	return SignedCall{
+		Path: c.Request.URL.RequestURI(), Body: raw, Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof),
+	}, ok
+}
+
+func (s *server) answer(c *gin.Context, v any, err error) {
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	raw, err := protocol.EncodeJSON(v)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	s.json(c, raw)
+}
+
+func (s *server) json(c *gin.Context, raw []byte) {
+	c.Header("Cache-Control", "no-store")
+	c.Data(http.StatusOK, "application/json", raw)
+}
+
+func (s *server) onEnrol(c *gin.Context) {
+	call, ok := s.signed(c)
+	if !ok {
+		return
+	}
+	raw, err := s.a.Enrol(c.Request.Context(), call)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	s.json(c, raw)
+}
+
+func (s *server) onPass(c *gin.Context) {
+	if call, ok := s.signed(c); ok {
+		answer, err := s.a.RenewPass(c.Request.Context(), call)
+		s.answer(c, answer, err)
+	}
+}
+
+func (s *server) onPlatformRequest(c *gin.Context) {
+	if call, ok := s.signed(c); ok {
+		state, err := s.a.RequestPlatform(c.Request.Context(), call)
+		s.answer(c, state, err)
+	}
+}
+
+func (s *server) onPlatformState(c *gin.Context) {
+	state, err := s.a.PlatformState(c.Request.Context(), c.Param("id"))
+	s.answer(c, state, err)
+}
+
+func (s *server) onInfo(c *gin.Context) {
+	info, err := s.a.Info()
+	s.answer(c, info, err)
+}
+
+// onCRL: RFC 2585 4.2, application/pkix-crl.
+func (s *server) onCRL(c *gin.Context) {
+	name, ok := strings.CutSuffix(c.Param("file"), ".crl")
+	if !ok {
+		name = ""
+	}
+	list, err := s.a.CRL(c.Request.Context(), name)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	c.Header("Last-Modified", list.ThisUpdate.Format(http.TimeFormat))
+	c.Header("ETag", fmt.Sprintf(`"%s-%d"`, list.Issuer, list.Number))
+	c.Header("Cache-Control", "public, max-age=300, must-revalidate")
+	c.Data(http.StatusOK, "application/pkix-crl", list.DER)
+}
+
+// onCertificate: RFC 2585 4.1, application/pkix-cert.
+func (s *server) onCertificate(c *gin.Context) {
+	name, ok := strings.CutSuffix(c.Param("file"), ".cer")
+	if !ok {
+		name = ""
+	}
+	der, err := s.a.CertificateDER(name)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	c.Header("Cache-Control", "public, max-age=86400")
+	c.Data(http.StatusOK, "application/pkix-cert", der)
+}
+
+// onOCSPPost: RFC 6960 A.1.
+func (s *server) onOCSPPost(c *gin.Context) {
+	if der, ok := s.body(c, trust.MaxOCSPSize); ok {
+		s.ocsp(c, der)
+	}
+}
+
+// onOCSPGet: RFC 6960 A.1, the request as escaped base64 in the path. An
+// unescaped one may hold slashes, which belong to it.
+func (s *server) onOCSPGet(c *gin.Context) {
+	text, err := url.PathUnescape(strings.TrimPrefix(c.Request.URL.EscapedPath(), caapi.PathOCSP+"/"))
+	if err == nil && len(text) <= 2*trust.MaxOCSPSize {
+		var der []byte
+		if der, err = base64.StdEncoding.DecodeString(text); err == nil {
+			s.ocsp(c, der)
+			return
+		}
+	}
+	c.Data(http.StatusOK, ocspType, trust.OCSPError(trust.MalformedRequest))
+}
+
+const ocspType = "application/ocsp-response"
+
+// ocsp writes an answer with the cache headers of RFC 5019 6.2, for a shorter
+// time than its nextUpdate: a cache in between learns of no revocation.
+func (s *server) ocsp(c *gin.Context, der []byte) {
+	answer, err := s.a.OCSP(c.Request.Context(), der)
+	if err != nil {
+		s.a.log.LogAttrs(c.Request.Context(), slog.LevelError, "OCSP", slog.Any("error", err))
+		c.Header("Cache-Control", "no-store")
+		c.Data(http.StatusOK, ocspType, trust.OCSPError(trust.TryLater))
+		return
+	}
+	if !answer.Cacheable || c.Request.Method != http.MethodGet {
+		c.Header("Cache-Control", "no-store")
+		c.Data(http.StatusOK, ocspType, answer.DER)
+		return
+	}
+	age := min(ocspMaxAge, answer.NextUpdate.Sub(s.a.now())).Truncate(time.Second)
+	c.Header("Cache-Control", fmt.Sprintf("public, no-transform, must-revalidate, max-age=%d", max(0, int(age.Seconds()))))
+	c.Header("Last-Modified", answer.ProducedAt.Format(http.TimeFormat))
+	c.Header("Expires", answer.NextUpdate.Format(http.TimeFormat))
+	c.Header("ETag", fmt.Sprintf(`"%x"`, protocol.H(answer.DER)[:16]))
+	c.Data(http.StatusOK, ocspType, answer.DER)
+}

@@ -1,0 +1,370 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// Kinds and states of issuances.
+const (
+	kindDual     = "dual"
+	kindPlatform = "platform"
+
+	statePending = "pending"
+	stateIssued  = "issued"
+	stateRefused = "refused"
+)
+
+// Steps of an issuance at which a crash may come.
+const (
+	stepPending = "pending"
+	stepLinted  = "linted"
+	stepSigned  = "signed"
+	stepIssued  = "issued"
+)
+
+// leafBackdate is how far before the clock a leaf certificate begins, so that
+// verifiers whose clock is behind believe it.
+const leafBackdate = 5 * time.Minute
+
+// issuanceRow is one issuance as it is stored before anything is signed.
+type issuanceRow struct {
+	id, kind, digest, state   string
+	spki                      []byte
+	subject                   string // JSON
+	lineage, account          string
+	deviceKey                 []byte
+	codeDigest                string
+	signSerial, encryptSerial string
+	keyRecord                 string
+	notBefore, notAfter       int64
+	refusal                   string
+	answer                    []byte
+}
+
+func leafDates(now time.Time, validity time.Duration) (notBefore, notAfter time.Time) {
+	now = now.UTC().Truncate(time.Second)
+	return now.Add(-leafBackdate), now.Add(validity.Truncate(time.Second))
+}
+
+func throwAwayKey() (crypto.PublicKey, error) {
+	key, err := sm2.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("throw-away key: %w", err)
+	}
+	return key.Public(), nil
+}
+
+// leafRequest is a signing certificate for a subject, without key, serial number
+// and dates.
+func leafRequest(s caapi.Subject, lineage []byte) (issuance.Request, error) {
+	r := issuance.Request{
+		Subject: issuance.Subject{Country: "CN", Serial: hex.EncodeToString(lineage), CommonName: s.Name}, Lineage: lineage,
+	}
+	switch trust.Kind(s.Kind) {
+	case trust.Organisation:
+		r.Profile, r.Subject.Organisation, r.CreditCode, r.Role = issuance.OrganisationSigning, s.Organisation, s.CreditCode, s.Role
+	case trust.Person:
+		if s.Organisation != "" || s.CreditCode != "" || s.Role != "" {
+			return r, protocol.Errorf(protocol.CodeMalformed, "a natural person has no organisation, credit code or role")
+		}
+		r.Profile = issuance.PersonSigning
+	default:
+		return r, protocol.Errorf(protocol.CodeMalformed, "subject of kind %q", s.Kind)
+	}
+	return r, nil
+}
+
+// encryptionProfile is the other half of a dual certificate.
+func encryptionProfile(signing issuance.Name) issuance.Name {
+	if signing == issuance.OrganisationSigning {
+		return issuance.OrganisationEncryption
+	}
+	return issuance.PersonEncryption
+}
+
+const issuanceColumns = `id, kind, digest, state, spki, subject, lineage, account, device_key, code_digest,
+	sign_serial, encrypt_serial, key_record, not_before, not_after, refusal, answer`
+
+// readIssuance answers nil if there is none.
+func readIssuance(ctx context.Context, q kmc.Querier, id string) (*issuanceRow, error) {
+	var r issuanceRow
+	err := q.QueryRowContext(ctx, `SELECT `+issuanceColumns+` FROM ca_issuances WHERE id = $1`, id).Scan(
+		&r.id, &r.kind, &r.digest, &r.state, &r.spki, &r.subject, &r.lineage, &r.account, &r.deviceKey, &r.codeDigest,
+		&r.signSerial, &r.encryptSerial, &r.keyRecord, &r.notBefore, &r.notAfter, &r.refusal, &r.answer)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read issuance: %w", err)
+	}
+	return &r, nil
+}
+
+// insertIssuance stores a new one. A key that was certified before is refused:
+// one key, one lineage.
+func (a *Authority) insertIssuance(ctx context.Context, tx *sql.Tx, r *issuanceRow) error {
+	digest := hex.EncodeToString(protocol.H(r.spki))
+	var other string
+	switch err := tx.QueryRowContext(ctx, `SELECT id FROM ca_issuances WHERE spki_digest = $1`, digest).Scan(&other); {
+	case err == nil:
+		return protocol.Errorf(protocol.CodeIssuanceConflict, "the key was certified before")
+	case !errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("store issuance: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_issuances (`+issuanceColumns+`, spki_digest, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		r.id, r.kind, r.digest, r.state, r.spki, r.subject, r.lineage, r.account, r.deviceKey, r.codeDigest,
+		r.signSerial, r.encryptSerial, r.keyRecord, r.notBefore, r.notAfter, r.refusal, r.answer, digest, a.now().Unix()); err != nil {
+		return fmt.Errorf("store issuance: %w", err)
+	}
+	return a.audit.append(ctx, tx, actorAuthority, eventIssuancePending, map[string]string{
+		"issuance": r.id, "kind": r.kind, "request": r.digest, "sign_serial": r.signSerial, "encrypt_serial": r.encryptSerial, "lineage": r.lineage,
+	})
+}
+
+// newSerials draws n serial numbers in stored form.
+func newSerials(n int) ([]string, error) {
+	all := make([]string, n)
+	for i := range all {
+		serial, err := issuance.NewSerial(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = trust.SerialHex(serial)
+	}
+	return all, nil
+}
+
+// complete brings a stored issuance to its end and gives its answer; one that
+// has ended gives the stored answer. It may run any number of times, in several
+// processes at once: the certificates follow from the row, and only the first
+// transaction that finds it pending stores them.
+func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error) {
+	switch r.state {
+	case stateIssued:
+		return r.answer, nil
+	case stateRefused:
+		return nil, protocol.Errorf(protocol.CodeLintFailed, "%s", r.refusal)
+	}
+	if err := a.stop(stepPending); err != nil {
+		return nil, err
+	}
+	requests, err := a.requests(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	linted, err := a.prepare(ctx, r, requests)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.stop(stepLinted); err != nil {
+		return nil, err
+	}
+	certs := make([]*smx509.Certificate, len(linted))
+	for i, l := range linted {
+		if certs[i], err = a.issuer.Issue(l); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.stop(stepSigned); err != nil {
+		return nil, err
+	}
+	answer, err := a.settle(ctx, r.id, requests, certs)
+	if err != nil {
+		return nil, err
+	}
+	return answer, a.stop(stepIssued)
+}
+
+// requests are the certificates that a stored issuance stands for.
+func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Request, error) {
+	public, err := smx509.ParsePKIXPublicKey(r.spki)
+	if err != nil {
+		return nil, fmt.Errorf("stored key: %w", err)
+	}
+	var first issuance.Request
+	if r.kind == kindPlatform {
+		first, err = platformRequest(r.subject)
+	} else {
+		first, err = dualRequest(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	first.PublicKey = public
+	first.NotBefore, first.NotAfter = time.Unix(r.notBefore, 0).UTC(), time.Unix(r.notAfter, 0).UTC()
+	if first.Serial, err = trust.ParseSerialHex(r.signSerial); err != nil {
+		return nil, err
+	}
+	if r.kind == kindPlatform {
+		return []issuance.Request{first}, nil
+	}
+	second := first
+	second.Profile = encryptionProfile(first.Profile)
+	if second.PublicKey, err = a.kmc.PublicKey(ctx, a.db.Reader(), r.keyRecord); err != nil {
+		return nil, err
+	}
+	second.Serial, err = trust.ParseSerialHex(r.encryptSerial)
+	return []issuance.Request{first, second}, err
+}
+
+func dualRequest(r *issuanceRow) (issuance.Request, error) {
+	var subject caapi.Subject
+	if err := json.Unmarshal([]byte(r.subject), &subject); err != nil {
+		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
+	}
+	lineage, err := hex.DecodeString(r.lineage)
+	if err != nil {
+		return issuance.Request{}, fmt.Errorf("stored lineage: %w", err)
+	}
+	return leafRequest(subject, lineage)
+}
+
+// prepare lints all certificates of an issuance before any is signed. A failed
+// lint ends the issuance by the lint's name.
+func (a *Authority) prepare(ctx context.Context, r *issuanceRow, requests []issuance.Request) ([]*issuance.Linted, error) {
+	var all []*issuance.Linted
+	for _, request := range requests {
+		linted, err := a.issuer.Prepare(request)
+		var failed *issuance.LintError
+		if errors.As(err, &failed) {
+			return nil, a.refuse(ctx, r, failed)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, linted)
+	}
+	return all, nil
+}
+
+func (a *Authority) refuse(ctx context.Context, r *issuanceRow, failed *issuance.LintError) error {
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'refused', refusal = $1 WHERE id = $2 AND state = 'pending'`, failed.Error(), r.id); err != nil {
+			return fmt.Errorf("refuse issuance: %w", err)
+		}
+		return a.audit.append(ctx, tx, actorAuthority, eventIssuanceRefused, map[string]string{"issuance": r.id, "lint": failed.Lint})
+	})
+	if err != nil {
+		return err
+	}
+	return protocol.Errorf(protocol.CodeLintFailed, "%v", failed)
+}
+
+// settle stores certificates and answer in one transaction, or answers what
+// another one stored before.
+func (a *Authority) settle(ctx context.Context, id string, requests []issuance.Request, certs []*smx509.Certificate) ([]byte, error) {
+	var answer []byte
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		r, err := readIssuance(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			return fmt.Errorf("issuance %s has vanished", id)
+		}
+		if r.state != statePending {
+			answer = r.answer
+			return nil
+		}
+		for i, cert := range certs {
+			row := certificateRow{profile: requests[i].Profile, issuer: issuingName, lineage: r.lineage, issuance: r.id, cert: cert}
+			if err := storeCertificate(ctx, tx, &a.audit, row); err != nil {
+				return err
+			}
+		}
+		if r.kind == kindPlatform {
+			answer, err = a.platformAnswer(ctx, tx, r, certs[0])
+		} else {
+			answer, err = a.dualAnswer(ctx, tx, r, certs[0], certs[1])
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'issued', answer = $1 WHERE id = $2`, answer, id); err != nil {
+			return fmt.Errorf("store answer: %w", err)
+		}
+		return nil
+	})
+	return answer, err
+}
+
+// Reconcile completes what a crash left pending and answers how many there
+// were. The server calls it at its start.
+func (a *Authority) Reconcile(ctx context.Context) (int, error) {
+	ids, err := a.pendingIssuances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failures error
+	for _, id := range ids {
+		r, err := readIssuance(ctx, a.db.Reader(), id)
+		if err == nil && r != nil {
+			_, err = a.complete(ctx, r)
+		}
+		if err != nil && protocol.CodeOf(err) != protocol.CodeLintFailed {
+			failures = errors.Join(failures, fmt.Errorf("issuance %s: %w", id, err))
+		}
+	}
+	return len(ids), failures
+}
+
+func (a *Authority) pendingIssuances(ctx context.Context) ([]string, error) {
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT id FROM ca_issuances WHERE state = 'pending' ORDER BY created_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("read pending issuances: %w", err)
+	}
+	defer rows.Close()
+	var ids []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("read pending issuances: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// readCSR reads a PKCS#10 request, checks its signature (proof of possession)
+// and answers the SubjectPublicKeyInfo of its SM2 key. Everything else in it is
+// ignored: the authority knows its subjects by itself.
+func readCSR(der []byte) (spki []byte, err error) {
+	if len(der) == 0 || len(der) > maxCSR {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request of %d bytes", len(der))
+	}
+	csr, err := smx509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: not PKCS#10")
+	}
+	if !sm2.IsSM2PublicKey(csr.PublicKey) || csr.SignatureAlgorithm != smx509.SM2WithSM3 {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: not an SM2 key signing with SM3")
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: signature does not verify")
+	}
+	// the key is written anew, so that one key has one encoding
+	if spki, err = smx509.MarshalPKIXPublicKey(csr.PublicKey); err != nil {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: key")
+	}
+	return spki, nil
+}
+
+// maxCSR is the longest certification request in bytes.
+const maxCSR = 4 << 10

@@ -1,0 +1,365 @@
+package ca
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"database/sql"
+	"encoding/base32"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// maxPendingPlatforms bounds what strangers can make the authority keep.
+const maxPendingPlatforms = 1000
+
+// platformRow is a platform in the database.
+type platformRow struct {
+	id, platformID, name, organisation, creditCode, contact string
+	origins                                                 []string
+	spki, apiKey                                            []byte
+	state, reason                                           string
+	createdAt                                               int64
+}
+
+const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at`
+
+func scanPlatform(scan func(...any) error) (*platformRow, error) {
+	var p platformRow
+	var origins string
+	if err := scan(&p.id, &p.platformID, &p.name, &p.organisation, &p.creditCode, &p.contact, &origins, &p.spki, &p.apiKey,
+		&p.state, &p.reason, &p.createdAt); err != nil {
+		return nil, err
+	}
+	return &p, json.Unmarshal([]byte(origins), &p.origins)
+}
+
+// RequestPlatform answers a caapi.PlatformRequest. The same keys with the same
+// content get the same id.
+func (a *Authority) RequestPlatform(ctx context.Context, c SignedCall) (*caapi.PlatformState, error) {
+	var request caapi.PlatformRequest
+	if err := protocol.DecodeJSON(c.Body, &request); err != nil {
+		return nil, err
+	}
+	if err := checkPlatformRequest(&request); err != nil {
+		return nil, err
+	}
+	if err := a.checkProof(c, request.APIKey); err != nil {
+		return nil, err
+	}
+	spki, err := readCSR(request.CSR)
+	if err != nil {
+		return nil, err
+	}
+	var id string
+	if err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		id, err = a.keepPlatform(ctx, tx, &request, spki)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return a.PlatformState(ctx, id)
+}
+
+func checkPlatformRequest(r *caapi.PlatformRequest) error {
+	if r.V != caapi.Version {
+		return protocol.Errorf(protocol.CodeMalformed, "version")
+	}
+	if err := errors.Join(checkShown(r.Name), checkShown(r.Organisation)); err != nil {
+		return err
+	}
+	if len(r.Contact) > 256 || len(r.CreditCode) > 18 {
+		return protocol.Errorf(protocol.CodeMalformed, "contact or credit code too long")
+	}
+	if len(r.Origins) == 0 || len(r.Origins) > 16 {
+		return protocol.Errorf(protocol.CodeMalformed, "1 to 16 origins")
+	}
+	for _, origin := range r.Origins {
+		if !validOrigin(origin) {
+			return protocol.Errorf(protocol.CodeMalformed, "origin %.64q: https://host, or loopback http", origin)
+		}
+	}
+	public, err := protocol.ParseKey(r.APIKey)
+	if err != nil {
+		return err
+	}
+	if key, ok := public.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		return protocol.Errorf(protocol.CodeMalformed, "API key is not P-256")
+	}
+	return nil
+}
+
+// validOrigin reports whether text is an origin as browsers write it: https, or
+// http on the loopback.
+func validOrigin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || text != u.Scheme+"://"+u.Host || strings.ToLower(text) != text || len(text) > 256 {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte) (string, error) {
+	keys := hex.EncodeToString(protocol.H([]byte("bidseal/ca platform keys 1\x00"), protocol.H(spki), protocol.H(r.APIKey)))
+	known, err := scanPlatform(tx.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE keys_digest = $1`, keys).Scan)
+	if err == nil {
+		if known.name != r.Name || known.organisation != r.Organisation || known.creditCode != r.CreditCode || known.contact != r.Contact ||
+			!slices.Equal(known.origins, r.Origins) {
+			return "", protocol.Errorf(protocol.CodeConflict, "these keys have applied with other content")
+		}
+		return known.id, nil
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("read platform: %w", err)
+	}
+	var waiting int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_platforms WHERE state = 'pending'`).Scan(&waiting); err != nil {
+		return "", fmt.Errorf("count platforms: %w", err)
+	}
+	if waiting >= maxPendingPlatforms {
+		return "", protocol.Errorf(protocol.CodeOverloaded, "too many applications wait for approval")
+	}
+	fresh, err := protocol.Random(16)
+	if err != nil {
+		return "", err
+	}
+	id := hex.EncodeToString(fresh)
+	origins, err := json.Marshal(r.Origins)
+	if err != nil {
+		return "", fmt.Errorf("origins: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_platforms (`+platformColumns+`, keys_digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), keys); err != nil {
+		return "", fmt.Errorf("store platform: %w", err)
+	}
+	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"request": id, "keys": keys})
+}
+
+func (a *Authority) readPlatform(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, id string) (*platformRow, error) {
+	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE id = $1`, id).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no such application")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read platform: %w", err)
+	}
+	return p, nil
+}
+
+// PlatformState is where an application stands.
+func (a *Authority) PlatformState(ctx context.Context, id string) (*caapi.PlatformState, error) {
+	p, err := a.readPlatform(ctx, a.db.Reader(), id)
+	if err != nil {
+		return nil, err
+	}
+	state := &caapi.PlatformState{V: caapi.Version, ID: p.id, State: p.state, Reason: p.reason}
+	if p.state != caapi.PlatformIssued {
+		return state, nil
+	}
+	r, err := readIssuance(ctx, a.db.Reader(), platformIssuance(id))
+	if err != nil || r == nil {
+		return nil, fmt.Errorf("certificate of platform request %s: %w", id, errors.Join(err, sql.ErrNoRows))
+	}
+	state.Registration = new(caapi.PlatformRegistration)
+	return state, protocol.DecodeJSON(r.answer, state.Registration)
+}
+
+// PlatformInfo is a line of the list of platforms.
+type PlatformInfo struct {
+	ID           string   `json:"id"`
+	PlatformID   string   `json:"platform_id,omitempty"`
+	Name         string   `json:"name"`
+	Organisation string   `json:"organisation"`
+	CreditCode   string   `json:"credit_code,omitempty"`
+	Contact      string   `json:"contact"`
+	Origins      []string `json:"origins"`
+	State        string   `json:"state"`
+	Reason       string   `json:"reason,omitempty"`
+	RequestKey   string   `json:"request_key"` // SM3 of the SubjectPublicKeyInfo, for comparison by telephone
+	APIKey       string   `json:"api_key"`
+	CreatedAt    int64    `json:"created_at"` // Unix seconds
+}
+
+// Platforms lists applications, newest first.
+func (a *Authority) Platforms(ctx context.Context) ([]PlatformInfo, error) {
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms ORDER BY created_at DESC, id`)
+	if err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	defer rows.Close()
+	var all []PlatformInfo
+	for rows.Next() {
+		p, err := scanPlatform(rows.Scan)
+		if err != nil {
+			return nil, fmt.Errorf("list platforms: %w", err)
+		}
+		all = append(all, PlatformInfo{
+			ID: p.id, PlatformID: p.platformID, Name: p.name, Organisation: p.organisation, CreditCode: p.creditCode, Contact: p.contact,
+			Origins: p.origins, State: p.state, Reason: p.reason, CreatedAt: p.createdAt,
+			RequestKey: hex.EncodeToString(protocol.H(p.spki)), APIKey: hex.EncodeToString(protocol.H(p.apiKey)),
+		})
+	}
+	return all, rows.Err()
+}
+
+// Approval is an operator's word on an application.
+type Approval struct {
+	ID string
+	// PlatformID to be given; drawn at random if empty. a-z, 0-9 and -.
+	PlatformID string
+	// Validity of the certificate; a year if zero, at most 366 days.
+	Validity time.Duration
+}
+
+// platformIssuance is the id of the issuance for an application.
+func platformIssuance(id string) string { return "platform-" + id }
+
+// platformSubject is what is stored for a platform's certificate.
+type platformSubject struct {
+	Name         string `json:"name"`
+	Organisation string `json:"organisation"`
+	CreditCode   string `json:"credit_code,omitempty"`
+	PlatformID   string `json:"platform_id"`
+}
+
+func platformRequest(stored string) (issuance.Request, error) {
+	var s platformSubject
+	if err := json.Unmarshal([]byte(stored), &s); err != nil {
+		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
+	}
+	return issuance.Request{
+		Profile: issuance.Platform, CreditCode: s.CreditCode, PlatformID: s.PlatformID,
+		Subject: issuance.Subject{Country: "CN", Organisation: s.Organisation, CommonName: s.Name},
+	}, nil
+}
+
+// ApprovePlatform issues the certificate of an application. Approving again
+// gives the same registration.
+func (a *Authority) ApprovePlatform(ctx context.Context, approval Approval) (*caapi.PlatformRegistration, error) {
+	if approval.Validity == 0 {
+		approval.Validity = defaultValidity
+	}
+	var row *issuanceRow
+	if err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		row, err = a.beginPlatform(ctx, tx, approval)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	raw, err := a.complete(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	var registration caapi.PlatformRegistration
+	return &registration, protocol.DecodeJSON(raw, &registration)
+}
+
+func (a *Authority) beginPlatform(ctx context.Context, tx *sql.Tx, approval Approval) (*issuanceRow, error) {
+	row, err := readIssuance(ctx, tx, platformIssuance(approval.ID))
+	if err != nil || row != nil {
+		return row, err
+	}
+	p, err := a.readPlatform(ctx, tx, approval.ID)
+	if err != nil {
+		return nil, err
+	}
+	if p.state != caapi.PlatformPending {
+		return nil, protocol.Errorf(protocol.CodeConflict, "the application is %s", p.state)
+	}
+	if approval.PlatformID == "" {
+		fresh, err := protocol.Random(10)
+		if err != nil {
+			return nil, err
+		}
+		approval.PlatformID = "p-" + strings.ToLower(base32.StdEncoding.EncodeToString(fresh))
+	}
+	var taken int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_platforms WHERE platform_id = $1`, approval.PlatformID).Scan(&taken); err != nil {
+		return nil, fmt.Errorf("read platforms: %w", err)
+	}
+	if taken != 0 {
+		return nil, protocol.Errorf(protocol.CodeConflict, "platform id %s is taken", approval.PlatformID)
+	}
+	serials, err := newSerials(1)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := json.Marshal(platformSubject{p.name, p.organisation, p.creditCode, approval.PlatformID})
+	if err != nil {
+		return nil, fmt.Errorf("subject: %w", err)
+	}
+	notBefore, notAfter := leafDates(a.now(), approval.Validity)
+	if latest := notBefore.Add(platformValidity - time.Second); notAfter.After(latest) {
+		notAfter = latest // what stands before the clock counts, too
+	}
+	row = &issuanceRow{
+		id: platformIssuance(p.id), kind: kindPlatform, digest: hex.EncodeToString(protocol.H(subject)), state: statePending, spki: p.spki,
+		subject: string(subject), signSerial: serials[0], notBefore: notBefore.Unix(), notAfter: notAfter.Unix(),
+	}
+	requests, err := a.requests(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.lintOnly(requests[0]); err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET platform_id = $1 WHERE id = $2`, approval.PlatformID, p.id); err != nil {
+		return nil, fmt.Errorf("store platform: %w", err)
+	}
+	if err := a.audit.append(ctx, tx, a.operator, eventPlatformApproved, map[string]string{"request": p.id, "platform": approval.PlatformID}); err != nil {
+		return nil, err
+	}
+	return row, a.insertIssuance(ctx, tx, row)
+}
+
+// platformValidity is the longest life of a platform's certificate.
+const platformValidity = 366 * 24 * time.Hour
+
+func (a *Authority) platformAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, cert *smx509.Certificate) ([]byte, error) {
+	p, err := a.readPlatform(ctx, tx, strings.TrimPrefix(r.id, "platform-"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET state = $1 WHERE id = $2`, caapi.PlatformIssued, p.id); err != nil {
+		return nil, fmt.Errorf("store platform: %w", err)
+	}
+	return protocol.EncodeJSON(caapi.PlatformRegistration{
+		V: caapi.Version, PlatformID: p.platformID, Name: p.name, Chain: append([]protocol.Bytes{cert.Raw}, a.above()...),
+		APIKey: p.apiKey, Origins: p.origins,
+	})
+}
+
+// RejectPlatform ends an application with a reason that the applicant reads.
+func (a *Authority) RejectPlatform(ctx context.Context, id, reason string) error {
+	if len(reason) > 256 {
+		return protocol.Errorf(protocol.CodeMalformed, "reason of more than 256 bytes")
+	}
+	return a.db.Update(ctx, func(tx *sql.Tx) error {
+		p, err := a.readPlatform(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if p.state != caapi.PlatformPending || p.platformID != "" {
+			return protocol.Errorf(protocol.CodeConflict, "the application is %s or approved", p.state)
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET state = $1, reason = $2 WHERE id = $3`, caapi.PlatformRejected, reason, id); err != nil {
+			return fmt.Errorf("store platform: %w", err)
+		}
+		return a.audit.append(ctx, tx, a.operator, eventPlatformRejected, map[string]string{"request": id})
+	})
+}
