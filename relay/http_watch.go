@@ -1,0 +1,188 @@
+package relay
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/gin-gonic/gin"
+	"github.com/gorilla/websocket"
+)
+
+// upgraders turn calls into WebSockets. Their write buffers are shared, because
+// a connection writes rarely.
+type upgraders struct{ feed, page websocket.Upgrader }
+
+const (
+	socketReadBuffer  = 256
+	socketWriteBuffer = 2048
+)
+
+func newUpgraders() *upgraders {
+	pool := &sync.Pool{}
+	anyOrigin := func(*http.Request) bool { return true } // checked before, by the relay's own rules
+	one := func(subprotocol string) websocket.Upgrader {
+		return websocket.Upgrader{ReadBufferSize: socketReadBuffer, WriteBufferSize: socketWriteBuffer, WriteBufferPool: pool,
+			Subprotocols: []string{subprotocol}, CheckOrigin: anyOrigin}
+	}
+	return &upgraders{feed: one(protocol.FeedSubprotocol), page: one(protocol.WatchSubprotocol)}
+}
+
+// upgrade takes the connection over. The handler returns right after it, so that
+// what the HTTP server holds for a request is freed.
+func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (*websocket.Conn, bool) {
+	req := c.Request
+	if !websocket.IsWebSocketUpgrade(req) || !slices.Contains(websocket.Subprotocols(req), u.Subprotocols[0]) {
+		r.refuse(c, protocol.Errorf(protocol.CodeMalformed, "want a WebSocket of subprotocol %s", u.Subprotocols[0]))
+		return nil, false
+	}
+	if n := r.metrics.connections.Add(1); n > int64(r.limits.Connections) || r.draining.Load() {
+		r.metrics.connections.Add(-1)
+		r.refuse(c, &protocol.Error{Code: protocol.CodeOverloaded, Detail: "no more connections", RetryAfter: 5})
+		return nil, false
+	}
+	ws, err := u.Upgrade(c.Writer, req, nil)
+	if err != nil {
+		r.metrics.connections.Add(-1)
+		c.Abort() // the upgrader has answered
+		return nil, false
+	}
+	return ws, true
+}
+
+// adopt puts a connection on the wheel and counts the goroutine that serves it.
+func (r *Relay) adopt(c *conn) bool {
+	r.inflight.Add(1)
+	if r.wheel.add(c) {
+		return true
+	}
+	r.inflight.Done()
+	c.shut(closeDrain, "draining")
+	r.metrics.connections.Add(-1)
+	return false
+}
+
+func (r *Relay) onFeedSocket(c *gin.Context) {
+	p, _, err := r.asPlatform(c, 0)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	if ws, ok := r.upgrade(c, &r.upgrades.feed); ok {
+		f := &feedConn{conn: conn{ws: ws, limits: &r.limits}, relay: r, platform: p}
+		if r.adopt(&f.conn) {
+			go r.serveFeed(f)
+		}
+	}
+}
+
+func (r *Relay) onWatchSocket(c *gin.Context) {
+	origin, err := r.pageOrigin(c)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	if ws, ok := r.upgrade(c, &r.upgrades.page); ok {
+		p := &pageConn{conn: conn{ws: ws, limits: &r.limits}, relay: r}
+		if r.adopt(&p.conn) {
+			go r.servePage(p, origin)
+		}
+	}
+}
+
+// pageOrigin reads the Origin, empty where the caller is no browser. At this
+// point only origins that no platform has are refused; the challenge's platform
+// is known after the first frame.
+func (r *Relay) pageOrigin(c *gin.Context) (string, error) {
+	values := c.Request.Header.Values("Origin")
+	if len(values) == 0 {
+		return "", nil
+	}
+	ok, err := r.knownOrigin(c.Request.Context(), values[0])
+	if err != nil {
+		return "", r.storeError(c.Request.Context(), err)
+	}
+	if len(values) != 1 || !ok {
+		return "", protocol.Errorf(protocol.CodeOriginRefused, "pages of this origin may not watch")
+	}
+	return values[0], nil
+}
+
+func (r *Relay) knownOrigin(ctx context.Context, origin string) (bool, error) {
+	if slices.Contains(r.cfg.Origins, origin) {
+		return true, nil
+	}
+	all, err := r.origins.get(ctx, struct{}{})
+	return slices.Contains(all, origin), err
+}
+
+// allOrigins lists the origins of all platforms.
+func allOrigins(d Directory) func(context.Context, struct{}) ([]string, error) {
+	return func(ctx context.Context, _ struct{}) ([]string, error) {
+		platforms, err := d.Platforms(ctx)
+		var all []string
+		for _, p := range platforms {
+			if !p.Blocked {
+				all = append(all, p.Origins...)
+			}
+		}
+		return all, err
+	}
+}
+
+// cors lets pages of known origins read answers of the long-poll. No cookie and
+// no other credential is involved.
+func cors(c *gin.Context, origin string) {
+	c.Header("Vary", "Origin")
+	if origin != "" {
+		c.Header("Access-Control-Allow-Origin", origin)
+	}
+}
+
+func (r *Relay) onWatchOptions(c *gin.Context) {
+	origin, err := r.pageOrigin(c)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	cors(c, origin)
+	c.Header("Access-Control-Allow-Methods", "POST")
+	c.Header("Access-Control-Allow-Headers", "Content-Type")
+	c.Header("Access-Control-Max-Age", "600")
+	c.Status(http.StatusNoContent)
+}
+
+// onWatch is the long-poll beside the WebSocket.
+func (r *Relay) onWatch(c *gin.Context) {
+	origin, err := r.pageOrigin(c)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	cors(c, origin)
+	raw, err := r.readBody(c, maxPageFrame)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	var b protocol.WatchBody
+	if err := protocol.DecodeJSON(raw, &b); err != nil {
+		r.refuse(c, err)
+		return
+	}
+	wait, err := waitOf(b.Wait)
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	ctx := c.Request.Context()
+	var found Challenge
+	err = r.await(ctx, topic{cid: b.CID}, wait, func() (bool, error) {
+		var err error
+		found, err = r.watched(ctx, b, origin)
+		return found.Rev > b.After, err
+	})
+	r.answer(c, watchView(found, r.now()), err)
+}

@@ -1,0 +1,159 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// maxBatch is how many waiting operations one transaction takes.
+const maxBatch = 128
+
+// op is one write. run is called within a transaction, under a savepoint; what
+// it answers as late runs after all operations of the batch, when the ledger is
+// at hand. Both may run again where a batch failed as a whole.
+type op struct {
+	ctx  context.Context // the caller's: an operation nobody waits for any more is not begun
+	run  func(tx *sql.Tx) (late, error)
+	late late
+	err  error
+	done chan error
+}
+
+// late is the second part of an operation; it needs the ledger.
+type late func(tx *sql.Tx, l *ledger) error
+
+// write hands an operation to the writer and waits for its commit. An error of
+// ctx does not say that nothing was written.
+func (s *Store) write(ctx context.Context, run func(tx *sql.Tx) (late, error)) error {
+	o := &op{ctx: ctx, run: run, done: make(chan error, 1)}
+	select {
+	case s.queue <- o:
+	case <-s.stop:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.done:
+		select {
+		case err := <-o.done: // answered while the writer ended
+			return err
+		default:
+			return ErrClosed
+		}
+	}
+}
+
+// exec is write for one statement.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (affected int64, err error) {
+	var n int64
+	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+		result, err := tx.Exec(query, args...)
+		if err != nil {
+			return nil, err
+		}
+		n, err = result.RowsAffected()
+		return nil, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// writer is the one goroutine that writes.
+func (s *Store) writer() {
+	defer close(s.done)
+	for {
+		select {
+		case o := <-s.queue:
+			s.commit(s.gather(o))
+		case <-s.stop:
+			for {
+				select {
+				case o := <-s.queue:
+					s.commit(s.gather(o))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// gather takes what is waiting besides the first.
+func (s *Store) gather(first *op) []*op {
+	batch := []*op{first}
+	for len(batch) < maxBatch {
+		select {
+		case o := <-s.queue:
+			batch = append(batch, o)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// errLate marks a failure that undoes the whole batch because of one operation.
+var errLate = errors.New("second part failed")
+
+// commit runs a batch in one transaction and answers afterwards.
+func (s *Store) commit(batch []*op) {
+	// The transaction belongs to no single caller, so none of their contexts ends it.
+	err := s.db.Update(context.Background(), func(tx *sql.Tx) error { return s.runAll(tx, batch) })
+	if errors.Is(err, errLate) && len(batch) > 1 {
+		for _, o := range batch { // one by one: only the culprit fails
+			s.commit([]*op{o})
+		}
+		return
+	}
+	for _, o := range batch {
+		if err != nil {
+			o.err = err
+		}
+		o.done <- o.err
+	}
+}
+
+func (s *Store) runAll(tx *sql.Tx, batch []*op) error {
+	for _, o := range batch {
+		o.late = nil
+		if o.err = o.ctx.Err(); o.err != nil {
+			continue
+		}
+		if err := s.runOne(tx, o); err != nil {
+			return err
+		}
+	}
+	l := &ledger{}
+	for _, o := range batch {
+		if o.err != nil || o.late == nil {
+			continue
+		}
+		if err := o.late(tx, l); err != nil {
+			return fmt.Errorf("%w: %w", errLate, err)
+		}
+	}
+	return l.save(tx)
+}
+
+// runOne runs the first part under a savepoint: a refused operation leaves nothing.
+func (s *Store) runOne(tx *sql.Tx, o *op) error {
+	if _, err := tx.Exec(`SAVEPOINT op`); err != nil {
+		return err
+	}
+	if o.late, o.err = o.run(tx); o.err != nil {
+		if _, err := tx.Exec(`ROLLBACK TO SAVEPOINT op`); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(`RELEASE SAVEPOINT op`)
+	return err
+}
