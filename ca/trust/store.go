@@ -58,6 +58,9 @@ func (s *Store) Version() string { return s.version }
 // Anchors are the store's certificates, ordered by digest.
 func (s *Store) Anchors() []*smx509.Certificate { return slices.Clone(s.anchors) }
 
+// OIDs are the identifiers by which the store's certificates are read.
+func (s *Store) OIDs() OIDs { return s.oids }
+
 // VerifyOptions say when and for what a chain is to be believed.
 type VerifyOptions struct {
 	// Time at which every certificate must be valid. Required: a verifier of
