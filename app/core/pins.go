@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -9,14 +10,18 @@ import (
 // pins remember under which root a platform was approved before, so that a
 // platform that suddenly comes from another authority is noticed.
 type pins struct {
-	V         int            `json:"v"`
-	Platforms map[string]pin `json:"platforms"` // by platform id
+	V         int   `json:"v"`
+	Platforms []pin `json:"platforms"`
 }
 
 type pin struct {
-	Root  protocol.Bytes `json:"root"`  // SM3 of the root certificate
-	Since int64          `json:"since"` // Unix seconds
+	Platform string         `json:"platform"` // id
+	Root     protocol.Bytes `json:"root"`     // SM3 of the root certificate
+	Since    int64          `json:"since"`    // Unix seconds
 }
+
+// maxPins bounds the file; the oldest pin gives way.
+const maxPins = 2000
 
 // Familiarity is what the phone remembers of a platform.
 type Familiarity string
@@ -28,24 +33,20 @@ const (
 	KeyChanged Familiarity = "key_changed" // approved before under another root
 )
 
-func (c *Core) readPins(ctx context.Context) (pins, error) {
-	p := pins{V: 1}
-	_, err := readJSON(ctx, c.opt.Files, pinsFile, &p)
-	if p.Platforms == nil {
-		p.Platforms = map[string]pin{}
-	}
-	return p, err
+// find returns the place of a platform, -1 where it is not there.
+func (p *pins) find(platform string) int {
+	return slices.IndexFunc(p.Platforms, func(x pin) bool { return x.Platform == platform })
 }
 
 func (c *Core) familiarity(ctx context.Context, who *platform) (Familiarity, error) {
-	p, err := c.readPins(ctx)
-	if err != nil {
+	var p pins
+	if _, err := readJSON(ctx, c.opt.Files, pinsFile, &p); err != nil {
 		return "", err
 	}
-	switch known, ok := p.Platforms[who.identity.PlatformID]; {
-	case !ok:
+	switch i := p.find(who.identity.PlatformID); {
+	case i < 0:
 		return FirstTime, nil
-	case !protocol.Equal(known.Root, who.root):
+	case !protocol.Equal(p.Platforms[i].Root, who.root):
 		return KeyChanged, nil
 	}
 	return Known, nil
@@ -58,13 +59,19 @@ func (c *Core) remember(ctx context.Context, who *platform) error {
 		return err
 	}
 	defer release()
-	p, err := c.readPins(ctx)
-	if err != nil {
+	p := pins{V: 1}
+	if _, err := readJSON(ctx, c.opt.Files, pinsFile, &p); err != nil {
 		return err
 	}
-	if known, ok := p.Platforms[who.identity.PlatformID]; ok && protocol.Equal(known.Root, who.root) {
+	fresh := pin{Platform: who.identity.PlatformID, Root: who.root, Since: c.now().Unix()}
+	switch i := p.find(fresh.Platform); {
+	case i >= 0 && protocol.Equal(p.Platforms[i].Root, who.root):
 		return nil
+	case i >= 0:
+		p.Platforms[i] = fresh
+	default:
+		p.Platforms = append(p.Platforms, fresh)
 	}
-	p.Platforms[who.identity.PlatformID] = pin{Root: who.root, Since: c.now().Unix()}
+	p.Platforms = p.Platforms[max(0, len(p.Platforms)-maxPins):]
 	return writeJSON(ctx, c.opt.Files, pinsFile, p)
 }
