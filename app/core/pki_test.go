@@ -58,6 +58,7 @@ func newPKI(t testing.TB, c *clock, name string) *pki {
 	p := &pki{t: t, clock: c, revoked: map[string]bool{}, oids: trust.DefaultOIDs()}
 	authority := func(cn string) *smx509.Certificate {
 		return &smx509.Certificate{Subject: pkix.Name{CommonName: cn}, BasicConstraintsValid: true, IsCA: true,
+			NotBefore: c.now.Add(-time.Hour), NotAfter: c.now.AddDate(10, 0, 0),
 			KeyUsage: smx509.KeyUsageCertSign | smx509.KeyUsageCRLSign, SubjectKeyId: []byte(cn)}
 	}
 	p.root = p.issue(authority(name+" root"), nil, p.key())
