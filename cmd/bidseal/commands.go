@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands are the parts of the binary.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newCACommand(),
 		newPlatformCommand(),
 		newVersionCommand(),
 	}

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/spf13/cobra"
+)
+
+const oneDay = 24 * time.Hour
+
+func newCACodeCommand(flags *caFlags) *cobra.Command {
+	var r ca.CodeRequest
+	var out string
+	cmd := &cobra.Command{
+		Use:   "enrolment-code",
+		Short: "Make a one-use enrolment code for a named person",
+		Long: `Makes a code by which one phone gets one dual certificate for the named subject, and writes the file that
+"bidseal phone enrol --code FILE" reads. Whoever has the file can take the certificate: hand it over in person.`,
+		Example: `  bidseal ca enrolment-code --data ca --name 张三 --organisation 示例建设有限公司 \
+    --credit-code 91330100MA27XL0G0X --role admin --out code.json
+  bidseal ca enrolment-code --data ca --name 李四 --out code.json     a natural person`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.Subject.Kind = string(trust.Person)
+			if r.Subject.Organisation != "" {
+				r.Subject.Kind = string(trust.Organisation)
+			}
+			if r.Subject.Name == "" || out == "" {
+				return usagef("--name and --out are needed")
+			}
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeCode(ctx, cmd, a, r, out) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.Subject.Name, "name", "", "the person's name")
+	f.StringVar(&r.Subject.Organisation, "organisation", "", "the person's organisation; without it the subject is a natural person")
+	f.StringVar(&r.Subject.CreditCode, "credit-code", "", "the organisation's unified social credit code (GB 32100)")
+	f.StringVar(&r.Subject.Role, "role", "", "role in the organisation: admin or user")
+	f.DurationVar(&r.Validity, "validity", 365*oneDay, "life of the certificates")
+	f.DurationVar(&r.Expires, "expires", 7*oneDay, "how long the code may be used")
+	f.StringVar(&out, "out", "", "file to be written; it must not exist")
+	return cmd
+}
+
+func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.CodeRequest, out string) error {
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s exists", out)
+	}
+	file, err := a.NewEnrolmentCode(ctx, r)
+	if err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(file, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode enrolment code: %w", err)
+	}
+	if err := writePrivate(out, append(raw, '\n')); err != nil {
+		return err
+	}
+	result := struct {
+		File    string        `json:"file"`
+		Expires int64         `json:"expires"`
+		Subject caapi.Subject `json:"subject"`
+	}{out, file.Expires, file.Subject}
+	return emit(cmd, result, func(w io.Writer) {
+		fmt.Fprintf(w, "enrolment code for %s in %s, usable once until %s\nnext: bidseal phone --state DIR enrol --code %s\n",
+			file.Subject.Name, out, time.Unix(file.Expires, 0).UTC().Format(time.RFC3339), out)
+	})
+}
+
+func newCAPlatformCommand(flags *caFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "platform",
+		Short: "Platforms that applied for a certificate",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCAPlatformListCommand(flags), newCAPlatformApproveCommand(flags), newCAPlatformRejectCommand(flags))
+	return cmd
+}
+
+func newCAPlatformListCommand(flags *caFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List applications and platforms", Example: "  bidseal ca platform list --data ca", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				all, err := a.Platforms(ctx)
+				if err != nil {
+					return err
+				}
+				return emit(cmd, map[string]any{"platforms": all}, func(w io.Writer) {
+					for _, p := range all {
+						fmt.Fprintf(w, "%s  %-8s  %s (%s)  %v\n    contact %s\n    request key SM3 %s\n    API key SM3     %s\n",
+							p.ID, p.State, p.Name, p.Organisation, p.Origins, p.Contact, p.RequestKey, p.APIKey)
+					}
+				})
+			})
+		},
+	}
+}
+
+func newCAPlatformApproveCommand(flags *caFlags) *cobra.Command {
+	var approval ca.Approval
+	var out string
+	cmd := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Issue the platform certificate of an application",
+		Long: `Issues the certificate. Compare the fingerprints of "ca platform list" with the applicant first, over another way.
+Approving again gives the same registration.`,
+		Example: "  bidseal ca platform approve 0f3c... --data ca --out registration.json",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			approval.ID = args[0]
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				registration, err := a.ApprovePlatform(ctx, approval)
+				if err != nil {
+					return err
+				}
+				if out != "" {
+					raw, err := json.MarshalIndent(registration, "", "  ")
+					if err != nil {
+						return fmt.Errorf("encode registration: %w", err)
+					}
+					if err := writePrivate(out, append(raw, '\n')); err != nil {
+						return err
+					}
+				}
+				return emit(cmd, registration, func(w io.Writer) {
+					fmt.Fprintf(w, "platform %s (%s) is certified; it collects the certificate by itself\n", registration.PlatformID, registration.Name)
+				})
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&approval.PlatformID, "platform-id", "", "id to be given (a-z, 0-9, -); drawn at random if empty")
+	f.DurationVar(&approval.Validity, "validity", 365*oneDay, "life of the certificate, at most 366 days")
+	f.StringVar(&out, "out", "", "also write the registration for `bidseal relay platform add --file`")
+	return cmd
+}
+
+func newCAPlatformRejectCommand(flags *caFlags) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "reject ID", Short: "End an application with a reason", Args: exactArgs(1),
+		Example: `  bidseal ca platform reject 0f3c... --data ca --reason "keys could not be confirmed"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if reason == "" {
+				return usagef("--reason is needed; the applicant reads it")
+			}
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				if err := a.RejectPlatform(ctx, args[0], reason); err != nil {
+					return err
+				}
+				return emit(cmd, map[string]string{"id": args[0], "state": caapi.PlatformRejected}, func(w io.Writer) { fmt.Fprintln(w, "rejected") })
+			})
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
+}
+
+func newCAListCommand(flags *caFlags) *cobra.Command {
+	var lineage string
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Short: "List certificates, newest first", Args: noArgs,
+		Example: "  bidseal ca list --data ca --limit 20",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				all, err := a.Certificates(ctx, lineage, limit)
+				if err != nil {
+					return err
+				}
+				return emit(cmd, map[string]any{"certificates": all}, func(w io.Writer) {
+					for _, c := range all {
+						fmt.Fprintf(w, "%s  %-23s  %-7s  until %s  %s\n", c.Serial, c.Profile, c.State, unixDay(c.NotAfter), c.Name)
+					}
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&lineage, "lineage", "", "only certificates of this lineage")
+	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
+	return cmd
+}
+
+func newCARevokeCommand(flags *caFlags) *cobra.Command {
+	var r ca.Revocation
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "revoke",
+		Short: "Revoke certificates, at once and for good",
+		Long: `Revokes one certificate by its serial number, or every certificate of a lineage (both halves of a dual certificate).
+The status service says so from the next question on; a new revocation list is signed when it is asked for.`,
+		Example: "  bidseal ca revoke --data ca --serial 5F3A... --reason keyCompromise\n  bidseal ca revoke --data ca --lineage 0123... --reason affiliationChanged",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if r.Reason, err = trust.ParseReason(reason); err != nil {
+				return usagef("%v", err)
+			}
+			if (r.Serial == "") == (r.Lineage == "") {
+				return usagef("either --serial or --lineage is needed")
+			}
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				changed, err := a.Revoke(ctx, r)
+				if err != nil {
+					return err
+				}
+				return emit(cmd, map[string]any{"revoked": append([]string{}, changed...), "reason": reason}, func(w io.Writer) {
+					fmt.Fprintf(w, "revoked %d certificate(s): %v\n", len(changed), changed)
+				})
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.Serial, "serial", "", "serial number in hexadecimal")
+	f.StringVar(&r.Lineage, "lineage", "", "lineage id")
+	f.StringVar(&reason, "reason", "unspecified", "unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
+	return cmd
+}
+
+func newCACRLCommand(flags *caFlags) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "crl", Short: "Sign a new revocation list now", Args: noArgs,
+		Long:    "The server signs lists by itself when one is due; this signs one at once and may write it to a file.",
+		Example: "  bidseal ca crl --data ca --out issuing-1.crl",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				list, err := a.SignCRL(ctx)
+				if err != nil {
+					return err
+				}
+				if out != "" {
+					if err := writePrivate(out, list.DER); err != nil {
+						return err
+					}
+				}
+				result := map[string]any{"issuer": list.Issuer, "number": list.Number, "this_update": list.ThisUpdate.Unix(), "next_update": list.NextUpdate.Unix(), "file": out}
+				return emit(cmd, result, func(w io.Writer) {
+					fmt.Fprintf(w, "list %d of %s, next update %s\n", list.Number, list.Issuer, list.NextUpdate.Format(time.RFC3339))
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "file for the list in DER")
+	return cmd
+}
+
+func newCAVerifyLogCommand(flags *caFlags) *cobra.Command {
+	var kept, keep string
+	cmd := &cobra.Command{
+		Use:   "verify-log",
+		Short: "Check the audit log and hold the database against it",
+		Long: `Walks the whole audit log: sequence, hash chain, signatures, and that certificates and revocations in the database are
+those of the log. A head that was kept elsewhere shows that nothing before it was taken away.`,
+		Example: "  bidseal ca verify-log --data ca --head head.json --keep head.json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var heads []ca.Head
+			if kept != "" {
+				head, err := readHead(kept)
+				if err != nil {
+					return err
+				}
+				heads = append(heads, head)
+			}
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
+				report, err := a.VerifyLog(ctx, heads...)
+				if err != nil {
+					return err
+				}
+				if keep != "" {
+					raw, err := json.Marshal(report.Head)
+					if err != nil {
+						return fmt.Errorf("encode head: %w", err)
+					}
+					if err := writePrivate(keep, raw); err != nil {
+						return err
+					}
+				}
+				return emit(cmd, report, func(w io.Writer) {
+					fmt.Fprintf(w, "%d entries, %d certificates, %d revocations: the log verifies\nhead %d %x\n",
+						report.Entries, report.Certificates, report.Revocations, report.Head.Seq, []byte(report.Head.Hash))
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&kept, "head", "", "file with a head kept by an earlier run")
+	cmd.Flags().StringVar(&keep, "keep", "", "write the present head to this file")
+	return cmd
+}
+
+func readHead(path string) (ca.Head, error) {
+	raw, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		return ca.Head{}, fmt.Errorf("read head: %w", err)
+	}
+	var head ca.Head
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return ca.Head{}, fmt.Errorf("read head %s: %w", path, err)
+	}
+	return head, nil
+}
