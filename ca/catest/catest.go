@@ -15,6 +15,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/asn1"
 	"fmt"
 	"io"
 	"log/slog"
@@ -117,12 +118,15 @@ type Holder struct {
 	EncryptionKey       *sm2.PrivateKey
 	Signing, Encryption *smx509.Certificate
 	// Chain is the signing certificate, the issuing authority and the root.
-	Chain     []*smx509.Certificate
-	DeviceKey crypto.Signer
-	DeviceID  string
-	Pass      string
-	Account   string
-	Lineage   string
+	Chain []*smx509.Certificate
+	// CSR is the PKCS#10 request, Response the answer to it (CSRResponse of GM/T
+	// 0092) and EnvelopedKey what it holds for the signing key (GB/T 35276).
+	CSR, Response, EnvelopedKey []byte
+	DeviceKey                   crypto.Signer
+	DeviceID                    string
+	Pass                        string
+	Account                     string
+	Lineage                     string
 }
 
 // ChainDER is Chain without the root, as phones send it.
@@ -170,7 +174,8 @@ func (c *CA) EnrolCode(file *caapi.EnrolmentFile) *Holder {
 	h.DeviceID = protocol.DeviceID(spki)
 	id, err := protocol.Random(caapi.RequestIDSize)
 	c.must(err)
-	body, err := protocol.EncodeJSON(caapi.EnrolRequest{V: caapi.Version, RequestID: id, Code: file.Code, CSR: c.csr(h.SigningKey), DeviceKey: spki})
+	h.CSR = c.csr(h.SigningKey)
+	body, err := protocol.EncodeJSON(caapi.EnrolRequest{V: caapi.Version, RequestID: id, Code: file.Code, CSR: h.CSR, DeviceKey: spki})
 	c.must(err)
 	var answer caapi.EnrolAnswer
 	c.must(c.Post(caapi.PathEnrol, h.DeviceKey, "", body, &answer))
@@ -183,7 +188,15 @@ func (c *CA) open(h *Holder, answer *caapi.EnrolAnswer) {
 	response, err := smx509.ParseCSRResponse(h.SigningKey, answer.Response)
 	c.must(err)
 	h.Signing, h.Encryption, h.EncryptionKey = response.SignCerts[0], response.EncryptCerts[0], response.EncryptPrivateKey
-	h.Pass, h.Account, h.Lineage = answer.Pass, answer.Account, answer.Lineage
+	h.Pass, h.Account, h.Lineage, h.Response = answer.Pass, answer.Account, answer.Lineage, answer.Response
+	var fields struct {
+		Signing    asn1.RawValue
+		Enveloped  asn1.RawValue `asn1:"tag:0"`
+		Encryption asn1.RawValue `asn1:"tag:1"`
+	}
+	_, err = asn1.Unmarshal(answer.Response, &fields)
+	c.must(err)
+	h.EnvelopedKey = fields.Enveloped.Bytes
 	h.Chain = []*smx509.Certificate{h.Signing, c.Issuing(), c.Root()}
 	for usage, leaf := range map[trust.Usage]*smx509.Certificate{trust.Signing: h.Signing, trust.Encryption: h.Encryption} {
 		_, err := c.Store().Verify([]*smx509.Certificate{leaf, c.Issuing()}, trust.VerifyOptions{Time: c.Now(), Usage: usage})
