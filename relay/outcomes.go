@@ -41,6 +41,10 @@ type Outcomes interface {
 	// Ledger reads up to limit entries from the given index on, in order.
 	Ledger(ctx context.Context, from uint64, limit int) ([]LedgerEntry, error)
 
+	// Unlisted counts ends without a ledger entry: 0, unless somebody altered the
+	// database.
+	Unlisted(ctx context.Context) (int, error)
+
 	// Head is the newest state of the ledger; Size 0 where it is empty.
 	Head(ctx context.Context) (LedgerHead, error)
 }

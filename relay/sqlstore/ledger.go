@@ -100,3 +100,13 @@ func (s *Store) Head(ctx context.Context) (relay.LedgerHead, error) {
 	}
 	return h, nil
 }
+
+// Unlisted counts ends without a ledger entry.
+func (s *Store) Unlisted(ctx context.Context) (int, error) {
+	var n int
+	err := s.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM relay_end e WHERE NOT EXISTS (SELECT 1 FROM relay_ledger l WHERE l.cid = e.cid)`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count unlisted ends: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay"
+	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/smx509"
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
+)
+
+// relayInit are the choices of `relay init`.
+type relayInit struct {
+	dir, origin, passKey, authority string
+	roots                           []string
+}
+
+func newRelayInitCommand() *cobra.Command {
+	var o relayInit
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Make a relay's folder: ledger key and configuration",
+		Example: `  bidseal relay init --dir relay --origin https://relay.example.cn --root root.pem --ca https://ca.example.cn
+  bidseal relay init --dir relay --origin https://relay.example.cn --root root.pem --pass-key pass.pem`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.dir == "" || o.origin == "" || len(o.roots) == 0 || (o.passKey == "") == (o.authority == "") {
+				return usagef("--dir, --origin, --root and one of --pass-key and --ca are needed")
+			}
+			if err := o.make(cmd.Context()); err != nil {
+				return err
+			}
+			out := struct {
+				Config    string `json:"config"`
+				LedgerKey string `json:"ledger_key"`
+			}{filepath.Join(o.dir, relayConfigFile), filepath.Join(o.dir, relayPublicFile)}
+			return emit(cmd, out, func(w io.Writer) {
+				fmt.Fprintf(w, "configuration in %s\npublic key of the ledger, for platforms, in %s\n", out.Config, out.LedgerKey)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", "", "the folder, made if it is missing")
+	f.StringVar(&o.origin, "origin", "", "origin under which callers know the relay")
+	f.StringArrayVar(&o.roots, "root", nil, "PEM file with the authority's root, obtained from its operator; may be given several times")
+	f.StringVar(&o.passKey, "pass-key", "", "PEM file with the public key of the issuer of device passes")
+	f.StringVar(&o.authority, "ca", "", "base URL of the authority, to ask for that key once")
+	return cmd
+}
+
+// make writes the folder; a configuration that is there is left alone.
+func (o relayInit) make(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(o.dir, relayConfigFile)); err == nil {
+		return usagef("there is a relay in %s", o.dir)
+	}
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return fmt.Errorf("make the relay's folder: %w", err)
+	}
+	roots, err := readCertificates(o.roots...)
+	if err != nil {
+		return err
+	}
+	passKey, err := o.passKeyPEM(ctx, roots)
+	if err != nil {
+		return err
+	}
+	private, public, err := newLedgerKey()
+	if err != nil {
+		return err
+	}
+	defer clear(private)
+	ders := make([][]byte, len(roots))
+	for i, c := range roots {
+		ders[i] = c.Raw
+	}
+	config := defaultRelayConfig()
+	config.Origin, config.Roots, config.PassKeys = o.origin, []string{rootsFile}, []string{"pass.pem"}
+	text, err := toml.Marshal(config)
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	// the configuration goes last: where it stands, everything it names does
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{rootsFile, certificatesPEM(ders)}, {"pass.pem", passKey}, {relayKeyFile, private}, {relayPublicFile, public}, {relayConfigFile, text}} {
+		if err := writePrivate(filepath.Join(o.dir, f.name), f.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newLedgerKey draws the SM2 key of a ledger, both halves as PEM.
+func newLedgerKey() (private, public []byte, err error) {
+	key, err := sm2.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("draw ledger key: %w", err)
+	}
+	der, err := smx509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode ledger key: %w", err)
+	}
+	defer clear(der)
+	spki, err := protocol.MarshalKey(key.Public())
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), publicKeyPEM(spki), nil
+}
+
+func publicKeyPEM(spki []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
+}
+
+// passKeyPEM reads the issuer's key from a file or asks the authority, which
+// must then have one of the given roots.
+func (o relayInit) passKeyPEM(ctx context.Context, roots []*smx509.Certificate) ([]byte, error) {
+	if o.passKey != "" {
+		if _, err := readPublicKey(o.passKey); err != nil {
+			return nil, err
+		}
+		return readBounded(o.passKey, maxKeyFile)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.authority+caapi.PathInfo, nil)
+	if err != nil {
+		return nil, usagef("authority %q: %v", o.authority, err)
+	}
+	resp, err := newHTTPClient().Do(req)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeNetwork, "%v", err)
+	}
+	var info caapi.Info
+	if err := decodeAnswer(resp, &info); err != nil {
+		return nil, err
+	}
+	for _, root := range roots {
+		digest := trust.Digest(root)
+		for _, a := range info.Roots {
+			if a.SM3 == fmt.Sprintf("%x", digest) {
+				_, err := protocol.ParseKey(info.PassKey)
+				return publicKeyPEM(info.PassKey), err
+			}
+		}
+	}
+	return nil, protocol.Errorf(protocol.CodeCertUntrusted, "the authority at %s has none of the given roots", o.authority)
+}
+
+func newRelayVerifyLogCommand(flags *relayFlags) *cobra.Command {
+	var kept, keep string
+	cmd := &cobra.Command{
+		Use:     "verify-log",
+		Short:   "Compute the ledger's chain again and check every signature",
+		Example: "  bidseal relay verify-log --config relay/relay.toml\n  bidseal relay verify-log --config relay/relay.toml --head yesterday.json --keep today.json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.withStore(cmd, func(config relayConfig, store *sqlstore.Store) error {
+				key, err := readSigner(config.path(config.LedgerKey))
+				if err != nil {
+					return err
+				}
+				before, err := readLedgerHead(kept)
+				if err != nil {
+					return err
+				}
+				report, err := relay.VerifyLedger(cmd.Context(), store, key.Public(), before)
+				if err != nil {
+					return err
+				}
+				if keep != "" {
+					raw, err := json.Marshal(report.Head)
+					if err != nil {
+						return fmt.Errorf("encode head: %w", err)
+					}
+					if err := writePrivate(keep, raw); err != nil {
+						return err
+					}
+				}
+				return emit(cmd, report, func(w io.Writer) {
+					fmt.Fprintf(w, "%d entries: the ledger verifies\nhead %x\n", report.Entries, []byte(report.Head.Head))
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&kept, "head", "", "file with a head kept earlier, or published at /v1/ledger/head")
+	cmd.Flags().StringVar(&keep, "keep", "", "write the present head to this file")
+	return cmd
+}
+
+func readLedgerHead(path string) (*relay.LedgerHead, error) {
+	if path == "" {
+		return nil, nil
+	}
+	raw, err := readBounded(path, maxKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	var head relay.LedgerHead
+	if err := protocol.DecodeJSON(bytes.TrimSpace(raw), &head); err != nil {
+		return nil, usagef("%s is no head of a ledger", path)
+	}
+	return &head, nil
+}
+
+func newRelayPlatformCommand(flags *relayFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "platform",
+		Short: "Register, list and block platforms",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newRelayPlatformAddCommand(flags), newRelayPlatformListCommand(flags), newRelayPlatformBlockCommand(flags))
+	return cmd
+}
+
+func newRelayPlatformAddCommand(flags *relayFlags) *cobra.Command {
+	var file string
+	var keep time.Duration
+	cmd := &cobra.Command{
+		Use:     "add",
+		Short:   "Register a platform, or replace its registration",
+		Example: "  bidseal relay platform add --config relay/relay.toml --file platform/registration.json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usagef("--file is needed")
+			}
+			if keep <= 0 || keep > protocol.MaxKeepLimit {
+				return usagef("--keep is more than 0 and at most %s", protocol.MaxKeepLimit)
+			}
+			return flags.withStore(cmd, func(config relayConfig, store *sqlstore.Store) error {
+				raw, err := readBounded(file, protocol.MaxJSON)
+				if err != nil {
+					return err
+				}
+				anchors, err := config.anchors()
+				if err != nil {
+					return err
+				}
+				p, err := relay.ReadRegistration(bytes.TrimSpace(raw), anchors, trust.DefaultOIDs(), time.Now())
+				if err != nil {
+					return err
+				}
+				p.MaxKeep = int64(keep / time.Second)
+				if err := store.PutPlatform(cmd.Context(), *p); err != nil {
+					return err
+				}
+				return emit(cmd, p, func(w io.Writer) { fmt.Fprintf(w, "platform %s, %s, is registered\n", p.ID, p.Name) })
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "registration.json of the platform's folder")
+	cmd.Flags().DurationVar(&keep, "keep", protocol.KeepLimit, "how long results may wait for the platform, at most 168h")
+	return cmd
+}
+
+func newRelayPlatformListCommand(flags *relayFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the registered platforms",
+		Example: "  bidseal relay platform list --config relay/relay.toml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return flags.withStore(cmd, func(_ relayConfig, store *sqlstore.Store) error {
+				list, err := store.Platforms(cmd.Context())
+				if err != nil {
+					return err
+				}
+				out := struct {
+					Platforms []relay.Platform `json:"platforms"`
+				}{list}
+				return emit(cmd, out, func(w io.Writer) {
+					for _, p := range list {
+						state := "active"
+						if p.Blocked {
+							state = "blocked"
+						}
+						fmt.Fprintf(w, "%s  %s  %s  %v\n", p.ID, state, p.Name, p.Origins)
+					}
+				})
+			})
+		},
+	}
+}
+
+func newRelayPlatformBlockCommand(flags *relayFlags) *cobra.Command {
+	var lift bool
+	cmd := &cobra.Command{
+		Use:     "block ID",
+		Short:   "Refuse a platform's calls from now on",
+		Example: "  bidseal relay platform block p-example --config relay/relay.toml\n  bidseal relay platform block p-example --lift",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return flags.withStore(cmd, func(_ relayConfig, store *sqlstore.Store) error {
+				if err := store.BlockPlatform(cmd.Context(), args[0], !lift); err != nil {
+					return notFoundAs(err, "there is no platform %q", args[0])
+				}
+				out := struct {
+					Platform string `json:"platform"`
+					Blocked  bool   `json:"blocked"`
+				}{args[0], !lift}
+				return emit(cmd, out, func(w io.Writer) { fmt.Fprintf(w, "platform %s: blocked %t\n", out.Platform, out.Blocked) })
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&lift, "lift", false, "lift the block")
+	return cmd
+}
+
+func newRelayDeviceCommand(flags *relayFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "device",
+		Short: "Deny single devices",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var lift bool
+	var reason string
+	deny := &cobra.Command{
+		Use:     "deny DEVICE",
+		Short:   "Refuse a device's calls from now on",
+		Example: "  bidseal relay device deny 0123456789abcdef0123456789abcdef --reason lost --config relay/relay.toml",
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return flags.withStore(cmd, func(_ relayConfig, store *sqlstore.Store) error {
+				if err := store.DenyDevice(cmd.Context(), args[0], reason, !lift); err != nil {
+					return err
+				}
+				out := struct {
+					Device string `json:"device"`
+					Denied bool   `json:"denied"`
+				}{args[0], !lift}
+				return emit(cmd, out, func(w io.Writer) { fmt.Fprintf(w, "device %s: denied %t\n", out.Device, out.Denied) })
+			})
+		},
+	}
+	deny.Flags().StringVar(&reason, "reason", "", "why")
+	deny.Flags().BoolVar(&lift, "lift", false, "take the device off the list")
+	cmd.AddCommand(deny)
+	return cmd
+}
+
+// notFoundAs gives the backend's "not found" the words of the command.
+func notFoundAs(err error, format string, args ...any) error {
+	if errors.Is(err, relay.ErrNotFound) {
+		return protocol.Errorf(protocol.CodeNotFound, format, args...)
+	}
+	return err
+}
