@@ -26,7 +26,10 @@ import java.util.TreeSet;
 import org.bouncycastle.asn1.ASN1BitString;
 import org.bouncycastle.asn1.ASN1Integer;
 import org.bouncycastle.asn1.ASN1OctetString;
+import org.bouncycastle.asn1.ASN1Primitive;
 import org.bouncycastle.asn1.ASN1Sequence;
+import org.bouncycastle.asn1.ASN1Set;
+import org.bouncycastle.asn1.ASN1TaggedObject;
 import org.bouncycastle.asn1.gm.GMNamedCurves;
 import org.bouncycastle.asn1.ocsp.OCSPObjectIdentifiers;
 import org.bouncycastle.asn1.x509.Extension;
@@ -118,8 +121,7 @@ public final class Verify {
         case "crl" -> crl(check);
         case "path" -> path(check);
         case "ocsp" -> ocsp(check);
-        case "enveloped-key" -> envelopedKey(check);
-        case "signature" -> signature(check);
+        case "csr-response" -> csrResponse(check);
         case "transcript" -> Transcript.judge(Json.object(check.string("file")));
         default -> throw new IllegalArgumentException("kind " + check.text("kind"));
       }
@@ -191,10 +193,10 @@ public final class Verify {
     if (said.contains("revoc") || said.contains("revok")) {
       return "revoked";
     }
-    if (said.contains("expired") || said.contains("not valid") || said.contains("could not validate time")) {
-      return "expired";
+    if (said.contains("signature") || said.contains("trustanchor found")) {
+      return "signature";
     }
-    return said.contains("signature") || said.contains("trustanchor found") ? "signature" : "path";
+    return said.contains("expired") || said.contains("not yet valid") ? "expired" : "path";
   }
 
   /**
@@ -240,13 +242,33 @@ public final class Verify {
   }
 
   /**
-   * SM2EnvelopedKey (GB/T 35276 section 7.4): the signing key opens the SM4 key, which opens the encryption key, which
-   * must be the one of the encryption certificate.
+   * CSRResponse (GM/T 0092): signing certificates, [0] SM2EnvelopedKey, [1] encryption certificates. The signing key
+   * opens the SM4 key, which opens the encryption key (GB/T 35276 section 7.4), which must be the one of the encryption
+   * certificate.
    */
-  private void envelopedKey(Check check) throws Exception {
-    ASN1Sequence enveloped = ASN1Sequence.getInstance(check.bytes("enveloped"));
-    require(enveloped.size() == 4, "shape", enveloped.size() + " fields");
+  private void csrResponse(Check check) throws Exception {
+    ASN1Sequence response = ASN1Sequence.getInstance(check.bytes("response"));
+    require(response.size() == 3, "shape", response.size() + " fields");
     ECPrivateKeyParameters signing = privateKey(new BigInteger(1, check.bytes("signing-key")));
+    ECPoint signingPoint = DOMAIN.getG().multiply(signing.getD()).normalize();
+    byte[] signingCert = ASN1Set.getInstance(response.getObjectAt(0)).getObjectAt(0).toASN1Primitive().getEncoded();
+    require(
+        signingPoint.equals(publicKey(new X509CertificateHolder(signingCert)).getQ().normalize()),
+        "holder", "the signing certificate is not the requester's");
+    ASN1Sequence enveloped = ASN1Sequence.getInstance(explicit(response, 1, 0));
+    byte[] certified = explicit(response, 2, 1).getEncoded();
+    envelopedKey(enveloped, signing, publicKey(new X509CertificateHolder(certified)).getQ().normalize());
+  }
+
+  private static ASN1Primitive explicit(ASN1Sequence from, int at, int tag) throws IOException, Refused {
+    ASN1TaggedObject tagged = ASN1TaggedObject.getInstance(from.getObjectAt(at));
+    require(tagged.getTagNo() == tag, "shape", "tag " + tagged.getTagNo() + " at " + at);
+    return tagged.getExplicitBaseObject().toASN1Primitive();
+  }
+
+  private static void envelopedKey(ASN1Sequence enveloped, ECPrivateKeyParameters signing, ECPoint certified)
+      throws IOException, Refused {
+    require(enveloped.size() == 4, "shape", enveloped.size() + " fields");
     byte[] sm4Key;
     try {
       sm4Key = sm2Decrypt(signing, enveloped.getObjectAt(1).toASN1Primitive().getEncoded());
@@ -262,20 +284,13 @@ public final class Verify {
     for (int at = 0; at < wrapped.length; at += 16) {
       engine.processBlock(wrapped, at, plain, at);
     }
-    // 32 bytes of D, or 64 with 32 zero bytes in front as GB/T 35276 pads it to 512 bits.
+    // 32 bytes of D, or 64 with zeros in front as GB/T 35276 pads it to 512 bits.
     BigInteger d = new BigInteger(1, plain);
-    require(d.signum() > 0 && d.compareTo(CURVE.getN()) < 0, "key", "the unwrapped scalar is out of range");
+    require(d.signum() > 0 && d.compareTo(CURVE.getN()) < 0, "pair", "the unwrapped scalar is out of range");
     ECPoint point = DOMAIN.getG().multiply(d).normalize();
-    ECPoint named = CURVE.getCurve().decodePoint(padPoint(ASN1BitString.getInstance(enveloped.getObjectAt(2)).getOctets()));
-    require(point.equals(named.normalize()), "pair", "the private key is not the named public key's");
-    ECPublicKeyParameters certified = publicKey(new X509CertificateHolder(check.bytes("cert")));
-    require(point.equals(certified.getQ().normalize()), "pair", "the private key is not the certificate's");
-  }
-
-  /** A detached SM2 signature over prefix-free bytes: cert signed data. */
-  private void signature(Check check) throws Exception {
-    X509CertificateHolder cert = new X509CertificateHolder(check.bytes("cert"));
-    require(sm2Verify(publicKey(cert), check.bytes("data"), check.bytes("signature")), "signature", "does not verify");
+    byte[] named = ASN1BitString.getInstance(enveloped.getObjectAt(2)).getOctets();
+    require(point.equals(CURVE.getCurve().decodePoint(named).normalize()), "pair", "not the named public key's");
+    require(point.equals(certified), "pair", "not the certificate's");
   }
 
   static void require(boolean holds, String reason, String detail) throws Refused {
@@ -290,10 +305,6 @@ public final class Verify {
 
   static ECPublicKeyParameters publicKey(X509CertificateHolder cert) throws IOException {
     return (ECPublicKeyParameters) PublicKeyFactory.createKey(cert.getSubjectPublicKeyInfo());
-  }
-
-  static ECPublicKeyParameters publicKey(byte[] point) {
-    return new ECPublicKeyParameters(CURVE.getCurve().decodePoint(padPoint(point)), DOMAIN);
   }
 
   /** 04 | X | Y of the public key that belongs to d. */

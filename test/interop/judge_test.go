@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,9 +35,7 @@ func (j *judge) file(name string, data []byte) string {
 	if len(data) == 0 {
 		j.t.Fatalf("%s is empty", name)
 	}
-	if err := os.WriteFile(filepath.Join(j.dir, name), data, 0o600); err != nil {
-		j.t.Fatal(err)
-	}
+	write(j.t, filepath.Join(j.dir, name), data)
 	return name
 }
 
@@ -114,6 +113,26 @@ func attempt(t *testing.T, name string, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &said, &said
 	err = cmd.Run()
 	return said.String(), err
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	return must(os.ReadFile(path))(t)
+}
+
+// pemFile writes a certificate the way OpenSSL reads it.
+func pemFile(t *testing.T, dir, name string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name+".pem")
+	write(t, path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return path
 }
 
 // flipped is data with the lowest bit of its last byte turned: in a DER object that ends with its signature, the

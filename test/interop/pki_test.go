@@ -1,0 +1,256 @@
+//go:build interop
+
+package interop
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// authority is a running CA whose published objects are judged.
+type authority struct {
+	*catest.CA
+	t *testing.T
+}
+
+// get fetches what the authority publishes under a path.
+func (a *authority) get(path string) []byte {
+	a.t.Helper()
+	request := must(http.NewRequestWithContext(a.t.Context(), http.MethodGet, a.URL+path, nil))(a.t)
+	return a.do(request)
+}
+
+// ask puts a DER question to the OCSP responder.
+func (a *authority) ask(question []byte) []byte {
+	a.t.Helper()
+	request := must(http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.URL+caapi.PathOCSP, bytes.NewReader(question)))(a.t)
+	request.Header.Set("Content-Type", "application/ocsp-request")
+	return a.do(request)
+}
+
+func (a *authority) do(request *http.Request) []byte {
+	a.t.Helper()
+	client := http.Client{Timeout: 30 * time.Second}
+	response := must(client.Do(request))(a.t)
+	defer response.Body.Close()
+	body := must(io.ReadAll(io.LimitReader(response.Body, 1<<20)))(a.t)
+	if response.StatusCode != http.StatusOK {
+		a.t.Fatalf("%s %s: %s\n%s", request.Method, request.URL.Path, response.Status, body)
+	}
+	return body
+}
+
+// status asks about a certificate with a fresh nonce.
+func (a *authority) status(cert *smx509.Certificate) (answer, nonce []byte) {
+	a.t.Helper()
+	nonce = must(protocol.Random(16))(a.t)
+	return a.ask(must(trust.NewOCSPRequest(cert, a.Issuing(), nonce))(a.t)), nonce
+}
+
+// enrolment is one dual issuance as it went over the wire.
+type enrolment struct {
+	csr, response       []byte
+	signingKey          []byte // D, 32 bytes
+	signing, encryption *smx509.Certificate
+}
+
+// enrol asks for a dual certificate as a phone does and keeps the raw bodies; it lives for validity, a year if zero.
+func (a *authority) enrol(name string, validity time.Duration) *enrolment {
+	a.t.Helper()
+	file := a.Code(caapi.Subject{Kind: string(trust.Organisation), Name: name, Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin}, validity)
+	key := must(sm2.GenerateKey(rand.Reader))(a.t)
+	device := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(a.t)
+	e := &enrolment{
+		csr:        must(smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key))(a.t),
+		signingKey: key.D.FillBytes(make([]byte, 32)),
+	}
+	body := must(protocol.EncodeJSON(caapi.EnrolRequest{
+		V: caapi.Version, RequestID: must(protocol.Random(caapi.RequestIDSize))(a.t), Code: file.Code, CSR: e.csr,
+		DeviceKey: must(protocol.MarshalKey(device.Public()))(a.t),
+	}))(a.t)
+	var answer caapi.EnrolAnswer
+	if err := a.Post(caapi.PathEnrol, device, "", body, &answer); err != nil {
+		a.t.Fatal(err)
+	}
+	e.response = answer.Response
+	parsed := must(smx509.ParseCSRResponse(key, answer.Response))(a.t)
+	e.signing, e.encryption = parsed.SignCerts[0], parsed.EncryptCerts[0]
+	return e
+}
+
+// envelopeFlipped is the response with the last bit of the wrapped private key turned: it stands right before the
+// header (tag, 82, two bytes of length) of the encryption certificates.
+func (e *enrolment) envelopeFlipped(t *testing.T) []byte {
+	t.Helper()
+	at := bytes.Index(e.response, e.encryption.Raw)
+	if at < 5 || e.response[at-4] != 0xa1 || e.response[at-3] != 0x82 {
+		t.Fatal("the response is not laid out as expected")
+	}
+	return append(flipped(e.response[:at-4]), e.response[at-4:]...)
+}
+
+// BouncyCastle accepts what the authority issues and publishes, and refuses every alteration.
+func TestAuthorityByBouncyCastle(t *testing.T) {
+	// Two years ago, because BouncyCastle validates no path at a time that is still to come.
+	clock := time.Now().AddDate(-2, 0, 0).Truncate(time.Second)
+	a := &authority{catest.New(t, catest.Options{Now: func() time.Time { return clock }}), t}
+	holder, other, brief := a.enrol("张三", 0), a.enrol("李四", 0), a.enrol("王五", 2*time.Hour)
+	platform := a.Platform("示例招标平台")
+	before := a.get("/crl/issuing-1.crl")
+	goodAnswer, goodNonce := a.status(holder.signing)
+	a.Revoke(other.signing)
+	after := a.get("/crl/issuing-1.crl")
+	revokedAnswer, _ := a.status(other.signing)
+	at := clock.UTC().Add(time.Second).Format(time.RFC3339)
+
+	j := newJudge(t)
+	root, issuing := j.file("root.cer", a.Root().Raw), j.file("issuing.cer", a.Issuing().Raw)
+	signing, encryption := j.file("signing.cer", holder.signing.Raw), j.file("encryption.cer", holder.encryption.Raw)
+	revoked := j.file("revoked.cer", other.signing.Raw)
+	for name, cert := range map[string]*smx509.Certificate{
+		"root": a.Root(), "issuing": a.Issuing(), "signing": holder.signing, "encryption": holder.encryption, "platform": platform.Chain[0],
+	} {
+		issuer := issuing
+		if name == "root" || name == "issuing" {
+			issuer = root
+		}
+		j.valid("certificate", "certificate "+name, check{"cert": j.file(name+".der", cert.Raw), "issuer": issuer})
+		j.refused("certificate", "flipped certificate "+name, "signature", check{"cert": j.file(name+"-flipped.der", flipped(cert.Raw)), "issuer": issuer})
+	}
+
+	j.valid("request", "request", check{"request": j.file("request.der", holder.csr)})
+	j.refused("request", "flipped request", "signature", check{"request": j.file("request-flipped.der", flipped(holder.csr))})
+
+	j.valid("csr-response", "dual issuance", check{"response": j.file("response.der", holder.response), "signing-key": j.file("signing.key", holder.signingKey)})
+	j.refused("csr-response", "dual issuance for another key", "holder", check{"response": "response.der", "signing-key": j.file("other.key", other.signingKey)})
+	j.refused("csr-response", "dual issuance with another encryption key", "pair",
+		check{"response": j.file("response-flipped.der", holder.envelopeFlipped(t)), "signing-key": "signing.key"})
+
+	rootList := j.file("root.crl", a.get("/crl/root.crl"))
+	beforeList, afterList := j.file("before.crl", before), j.file("after.crl", after)
+	j.valid("crl", "list of the root", check{"crl": rootList, "issuer": root})
+	j.valid("crl", "list before a revocation", check{"crl": beforeList, "issuer": issuing})
+	j.valid("crl", "list after a revocation", check{"crl": afterList, "issuer": issuing, "revoked": []string{fmt.Sprintf("%x", other.signing.SerialNumber)}})
+	j.refused("crl", "list with an entry too many", "entries", check{"crl": afterList, "issuer": issuing})
+	j.refused("crl", "flipped list", "signature", check{"crl": j.file("flipped.crl", flipped(after)), "issuer": issuing, "revoked": []string{}})
+
+	path := func(leaf, list, at string) check {
+		return check{"chain": []string{leaf, issuing}, "root": root, "crls": []string{list, rootList}, "at": at}
+	}
+	j.valid("path", "path of a signing certificate", path(signing, afterList, at))
+	j.valid("path", "path of an encryption certificate", path(encryption, afterList, at))
+	j.valid("path", "path of a platform", path("platform.der", afterList, at))
+	j.refused("path", "path of a revoked certificate", "revoked", path(revoked, afterList, at))
+	j.refused("path", "path after the end", "expired", path(j.file("brief.cer", brief.signing.Raw), afterList, clock.UTC().Add(3*time.Hour).Format(time.RFC3339)))
+	j.refused("path", "path of a flipped certificate", "signature", path("signing-flipped.der", afterList, at))
+	j.refused("path", "path without a list", "path", check{"chain": []string{signing, issuing}, "root": root, "crls": []string{rootList}, "at": at})
+
+	answer := func(file, cert, status string) check {
+		return check{"response": file, "cert": cert, "issuer": issuing, "status": status, "at": at}
+	}
+	good := answer(j.file("good.ocsp", goodAnswer), signing, "good")
+	good["nonce"] = base64.StdEncoding.EncodeToString(goodNonce)
+	j.valid("ocsp", "answer: good", good)
+	j.valid("ocsp", "answer: revoked", answer(j.file("revoked.ocsp", revokedAnswer), revoked, "revoked"))
+	j.refused("ocsp", "answer of another status", "status", answer("revoked.ocsp", revoked, "good"))
+	j.refused("ocsp", "answer about another certificate", "certid", answer("good.ocsp", revoked, "good"))
+	stale := answer("good.ocsp", signing, "good")
+	stale["nonce"] = base64.StdEncoding.EncodeToString(make([]byte, 16))
+	j.refused("ocsp", "answer to another question", "nonce", stale)
+	late := answer("good.ocsp", signing, "good")
+	late["at"] = clock.UTC().Add(time.Hour).Format(time.RFC3339)
+	j.refused("ocsp", "answer of an hour ago", "time", late)
+	j.refused("ocsp", "answer with a flipped signature", "signature",
+		answer(j.file("flipped.ocsp", signatureFlipped(t, goodAnswer)), signing, "good"))
+	j.valid("ocsp", "answer to a question by OpenSSL", answer(j.file("openssl.ocsp", a.ask(opensslQuestion(t, a, holder.signing))), signing, "good"))
+	j.run()
+}
+
+// signatureFlipped turns a bit of the answer's own signature: the certificates stand behind it, so it is found by the
+// algorithm identifier of SM2 with SM3, whose first occurrence in an answer belongs to its signature.
+func signatureFlipped(t *testing.T, answer []byte) []byte {
+	t.Helper()
+	sm2WithSM3 := []byte{0x06, 0x08, 0x2a, 0x81, 0x1c, 0xcf, 0x55, 0x01, 0x83, 0x75} // 1.2.156.10197.1.501
+	at := bytes.Index(answer, sm2WithSM3)
+	if at < 0 {
+		t.Fatal("the answer is not signed by SM2 with SM3")
+	}
+	bits := bytes.IndexByte(answer[at+len(sm2WithSM3):], 0x03) + at + len(sm2WithSM3)
+	end := bits + 2 + int(answer[bits+1])
+	return append(flipped(answer[:end]), answer[end:]...)
+}
+
+// opensslQuestion has OpenSSL write an OCSP request.
+func opensslQuestion(t *testing.T, a *authority, cert *smx509.Certificate) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	question := filepath.Join(dir, "question.der")
+	output(t, "openssl", "ocsp", "-issuer", pemFile(t, dir, "issuer", a.Issuing().Raw), "-cert", pemFile(t, dir, "cert", cert.Raw), "-no_nonce", "-reqout", question)
+	return read(t, question)
+}
+
+// distid names the SM2 identifier that OpenSSL does not assume by itself.
+const distid = "distid:1234567812345678"
+
+// OpenSSL 3.0 checks one level per call, because it uses the identifier for the certificate in question alone; a root's
+// signature over itself it can therefore not check.
+func TestAuthorityByOpenSSL(t *testing.T) {
+	a := &authority{catest.New(t, catest.Options{}), t}
+	holder := a.enrol("张三", 0)
+	platform := a.Platform("示例招标平台")
+	dir := t.TempDir()
+	for _, level := range []struct {
+		name         string
+		cert, issuer []byte
+	}{
+		{"issuing", a.Issuing().Raw, a.Root().Raw},
+		{"signing", holder.signing.Raw, a.Issuing().Raw},
+		{"encryption", holder.encryption.Raw, a.Issuing().Raw},
+		{"platform", platform.Chain[0].Raw, a.Issuing().Raw},
+	} {
+		t.Run(level.name, func(t *testing.T) {
+			issuer := pemFile(t, dir, level.name+"-issuer", level.issuer)
+			verify := func(cert []byte) (string, error) {
+				return attempt(t, "openssl", "verify", "-vfyopt", distid, "-partial_chain", "-trusted", issuer, pemFile(t, dir, level.name, cert))
+			}
+			if said, err := verify(level.cert); err != nil || !strings.HasSuffix(strings.TrimSpace(said), ": OK") {
+				t.Errorf("refused: %v\n%s", err, said)
+			}
+			if said, err := verify(flipped(level.cert)); err == nil {
+				t.Errorf("accepted with a flipped signature:\n%s", said)
+			}
+		})
+	}
+	t.Run("request", func(t *testing.T) {
+		verify := func(csr []byte) (string, error) {
+			path := filepath.Join(dir, "request.pem")
+			write(t, path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
+			return attempt(t, "openssl", "req", "-verify", "-noout", "-vfyopt", distid, "-in", path)
+		}
+		// The exit code of `req -verify` says nothing about the verdict in OpenSSL 3.0.
+		if said, err := verify(holder.csr); err != nil || !strings.Contains(said, "verify OK") {
+			t.Errorf("refused: %v\n%s", err, said)
+		}
+		if said, err := verify(flipped(holder.csr)); err == nil && strings.Contains(said, "verify OK") {
+			t.Errorf("accepted with a flipped signature:\n%s", said)
+		}
+	})
+}
