@@ -4,9 +4,6 @@ package interop
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -65,46 +62,36 @@ func (a *authority) status(cert *smx509.Certificate) (answer, nonce []byte) {
 	return a.ask(must(trust.NewOCSPRequest(cert, a.Issuing(), nonce))(a.t)), nonce
 }
 
-// enrolment is one dual issuance as it went over the wire.
-type enrolment struct {
-	csr, response       []byte
-	signingKey          []byte // D, 32 bytes
-	signing, encryption *smx509.Certificate
+// enrol gives a person of an organisation a dual certificate that lives for validity, a year if zero.
+func (a *authority) enrol(name string, validity time.Duration) *catest.Holder {
+	a.t.Helper()
+	return a.Enrol(caapi.Subject{
+		Kind: string(trust.Organisation), Name: name, Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin,
+	}, validity)
 }
 
-// enrol asks for a dual certificate as a phone does and keeps the raw bodies; it lives for validity, a year if zero.
-func (a *authority) enrol(name string, validity time.Duration) *enrolment {
-	a.t.Helper()
-	file := a.Code(caapi.Subject{Kind: string(trust.Organisation), Name: name, Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin}, validity)
-	key := must(sm2.GenerateKey(rand.Reader))(a.t)
-	device := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(a.t)
-	e := &enrolment{
-		csr:        must(smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key))(a.t),
-		signingKey: key.D.FillBytes(make([]byte, 32)),
+// scalar is the private key as the judge reads it.
+func scalar(key *sm2.PrivateKey) []byte { return key.D.FillBytes(make([]byte, 32)) }
+
+// responder is the certificate in an answer.
+func responder(t *testing.T, answer []byte) *smx509.Certificate {
+	t.Helper()
+	parsed := must(trust.ParseOCSPResponse(answer))(t)
+	if len(parsed.Certificates) != 1 {
+		t.Fatalf("%d certificates in the answer", len(parsed.Certificates))
 	}
-	body := must(protocol.EncodeJSON(caapi.EnrolRequest{
-		V: caapi.Version, RequestID: must(protocol.Random(caapi.RequestIDSize))(a.t), Code: file.Code, CSR: e.csr,
-		DeviceKey: must(protocol.MarshalKey(device.Public()))(a.t),
-	}))(a.t)
-	var answer caapi.EnrolAnswer
-	if err := a.Post(caapi.PathEnrol, device, "", body, &answer); err != nil {
-		a.t.Fatal(err)
-	}
-	e.response = answer.Response
-	parsed := must(smx509.ParseCSRResponse(key, answer.Response))(a.t)
-	e.signing, e.encryption = parsed.SignCerts[0], parsed.EncryptCerts[0]
-	return e
+	return parsed.Certificates[0]
 }
 
 // envelopeFlipped is the response with the last bit of the wrapped private key turned: it stands right before the
 // header (tag, 82, two bytes of length) of the encryption certificates.
-func (e *enrolment) envelopeFlipped(t *testing.T) []byte {
+func envelopeFlipped(t *testing.T, h *catest.Holder) []byte {
 	t.Helper()
-	at := bytes.Index(e.response, e.encryption.Raw)
-	if at < 5 || e.response[at-4] != 0xa1 || e.response[at-3] != 0x82 {
+	at := bytes.Index(h.Response, h.Encryption.Raw)
+	if at < 5 || h.Response[at-4] != 0xa1 || h.Response[at-3] != 0x82 {
 		t.Fatal("the response is not laid out as expected")
 	}
-	return append(flipped(e.response[:at-4]), e.response[at-4:]...)
+	return append(flipped(h.Response[:at-4]), h.Response[at-4:]...)
 }
 
 // BouncyCastle accepts what the authority issues and publishes, and refuses every alteration.
@@ -113,20 +100,21 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 	clock := time.Now().AddDate(-2, 0, 0).Truncate(time.Second)
 	a := &authority{catest.New(t, catest.Options{Now: func() time.Time { return clock }}), t}
 	holder, other, brief := a.enrol("张三", 0), a.enrol("李四", 0), a.enrol("王五", 2*time.Hour)
-	platform := a.Platform("示例招标平台")
+	person, platform := a.Person("赵六"), a.Platform("示例招标平台")
 	before := a.get("/crl/issuing-1.crl")
-	goodAnswer, goodNonce := a.status(holder.signing)
-	a.Revoke(other.signing)
+	goodAnswer, goodNonce := a.status(holder.Signing)
+	a.Revoke(other.Signing)
 	after := a.get("/crl/issuing-1.crl")
-	revokedAnswer, _ := a.status(other.signing)
+	revokedAnswer, _ := a.status(other.Signing)
 	at := clock.UTC().Add(time.Second).Format(time.RFC3339)
 
 	j := newJudge(t)
 	root, issuing := j.file("root.cer", a.Root().Raw), j.file("issuing.cer", a.Issuing().Raw)
-	signing, encryption := j.file("signing.cer", holder.signing.Raw), j.file("encryption.cer", holder.encryption.Raw)
-	revoked := j.file("revoked.cer", other.signing.Raw)
+	signing, encryption := j.file("signing.cer", holder.Signing.Raw), j.file("encryption.cer", holder.Encryption.Raw)
+	revoked := j.file("revoked.cer", other.Signing.Raw)
 	for name, cert := range map[string]*smx509.Certificate{
-		"root": a.Root(), "issuing": a.Issuing(), "signing": holder.signing, "encryption": holder.encryption, "platform": platform.Chain[0],
+		"root": a.Root(), "issuing": a.Issuing(), "signing": holder.Signing, "encryption": holder.Encryption, "platform": platform.Chain[0],
+		"person": person.Signing, "person's encryption": person.Encryption, "responder": responder(t, goodAnswer),
 	} {
 		issuer := issuing
 		if name == "root" || name == "issuing" {
@@ -136,19 +124,19 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 		j.refused("certificate", "flipped certificate "+name, "signature", check{"cert": j.file(name+"-flipped.der", flipped(cert.Raw)), "issuer": issuer})
 	}
 
-	j.valid("request", "request", check{"request": j.file("request.der", holder.csr)})
-	j.refused("request", "flipped request", "signature", check{"request": j.file("request-flipped.der", flipped(holder.csr))})
+	j.valid("request", "request", check{"request": j.file("request.der", holder.CSR)})
+	j.refused("request", "flipped request", "signature", check{"request": j.file("request-flipped.der", flipped(holder.CSR))})
 
-	j.valid("csr-response", "dual issuance", check{"response": j.file("response.der", holder.response), "signing-key": j.file("signing.key", holder.signingKey)})
-	j.refused("csr-response", "dual issuance for another key", "holder", check{"response": "response.der", "signing-key": j.file("other.key", other.signingKey)})
+	j.valid("csr-response", "dual issuance", check{"response": j.file("response.der", holder.Response), "signing-key": j.file("signing.key", scalar(holder.SigningKey))})
+	j.refused("csr-response", "dual issuance for another key", "holder", check{"response": "response.der", "signing-key": j.file("other.key", scalar(other.SigningKey))})
 	j.refused("csr-response", "dual issuance with another encryption key", "pair",
-		check{"response": j.file("response-flipped.der", holder.envelopeFlipped(t)), "signing-key": "signing.key"})
+		check{"response": j.file("response-flipped.der", envelopeFlipped(t, holder)), "signing-key": "signing.key"})
 
 	rootList := j.file("root.crl", a.get("/crl/root.crl"))
 	beforeList, afterList := j.file("before.crl", before), j.file("after.crl", after)
 	j.valid("crl", "list of the root", check{"crl": rootList, "issuer": root})
 	j.valid("crl", "list before a revocation", check{"crl": beforeList, "issuer": issuing})
-	j.valid("crl", "list after a revocation", check{"crl": afterList, "issuer": issuing, "revoked": []string{fmt.Sprintf("%x", other.signing.SerialNumber)}})
+	j.valid("crl", "list after a revocation", check{"crl": afterList, "issuer": issuing, "revoked": []string{fmt.Sprintf("%x", other.Signing.SerialNumber)}})
 	j.refused("crl", "list with an entry too many", "entries", check{"crl": afterList, "issuer": issuing})
 	j.refused("crl", "flipped list", "signature", check{"crl": j.file("flipped.crl", flipped(after)), "issuer": issuing, "revoked": []string{}})
 
@@ -159,7 +147,7 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 	j.valid("path", "path of an encryption certificate", path(encryption, afterList, at))
 	j.valid("path", "path of a platform", path("platform.der", afterList, at))
 	j.refused("path", "path of a revoked certificate", "revoked", path(revoked, afterList, at))
-	j.refused("path", "path after the end", "expired", path(j.file("brief.cer", brief.signing.Raw), afterList, clock.UTC().Add(3*time.Hour).Format(time.RFC3339)))
+	j.refused("path", "path after the end", "expired", path(j.file("brief.cer", brief.Signing.Raw), afterList, clock.UTC().Add(3*time.Hour).Format(time.RFC3339)))
 	j.refused("path", "path of a flipped certificate", "signature", path("signing-flipped.der", afterList, at))
 	j.refused("path", "path without a list", "path", check{"chain": []string{signing, issuing}, "root": root, "crls": []string{rootList}, "at": at})
 
@@ -180,7 +168,7 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 	j.refused("ocsp", "answer of an hour ago", "time", late)
 	j.refused("ocsp", "answer with a flipped signature", "signature",
 		answer(j.file("flipped.ocsp", signatureFlipped(t, goodAnswer)), signing, "good"))
-	j.valid("ocsp", "answer to a question by OpenSSL", answer(j.file("openssl.ocsp", a.ask(opensslQuestion(t, a, holder.signing))), signing, "good"))
+	j.valid("ocsp", "answer to a question by OpenSSL", answer(j.file("openssl.ocsp", a.ask(opensslQuestion(t, a, holder.Signing))), signing, "good"))
 	j.run()
 }
 
@@ -222,9 +210,11 @@ func TestAuthorityByOpenSSL(t *testing.T) {
 		cert, issuer []byte
 	}{
 		{"issuing", a.Issuing().Raw, a.Root().Raw},
-		{"signing", holder.signing.Raw, a.Issuing().Raw},
-		{"encryption", holder.encryption.Raw, a.Issuing().Raw},
+		{"signing", holder.Signing.Raw, a.Issuing().Raw},
+		{"encryption", holder.Encryption.Raw, a.Issuing().Raw},
+		{"person", a.Person("李四").Signing.Raw, a.Issuing().Raw},
 		{"platform", platform.Chain[0].Raw, a.Issuing().Raw},
+		{"responder", responder(t, a.Staple(holder.Signing)).Raw, a.Issuing().Raw},
 	} {
 		t.Run(level.name, func(t *testing.T) {
 			issuer := pemFile(t, dir, level.name+"-issuer", level.issuer)
@@ -246,10 +236,10 @@ func TestAuthorityByOpenSSL(t *testing.T) {
 			return attempt(t, "openssl", "req", "-verify", "-noout", "-vfyopt", distid, "-in", path)
 		}
 		// The exit code of `req -verify` says nothing about the verdict in OpenSSL 3.0.
-		if said, err := verify(holder.csr); err != nil || !strings.Contains(said, "verify OK") {
+		if said, err := verify(holder.CSR); err != nil || !strings.Contains(said, "verify OK") {
 			t.Errorf("refused: %v\n%s", err, said)
 		}
-		if said, err := verify(flipped(holder.csr)); err == nil && strings.Contains(said, "verify OK") {
+		if said, err := verify(flipped(holder.CSR)); err == nil && strings.Contains(said, "verify OK") {
 			t.Errorf("accepted with a flipped signature:\n%s", said)
 		}
 	})
