@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -126,22 +127,28 @@ func (p *benchPhone) result(ks *protocol.KeySet, o *protocol.OpenedRequest, name
 }
 
 func (p *benchPhone) post(ctx context.Context, cid protocol.CID, step string, body, answer any) error {
+	return p.call(ctx, p.relay+"/v1/challenges/"+cid.String()+"/"+step, body, answer)
+}
+
+// call posts with pass and proof; before the enrolment the pass is empty.
+func (p *benchPhone) call(ctx context.Context, url string, body, answer any) error {
 	raw, err := protocol.EncodeJSON(body)
 	if err != nil {
 		return err
 	}
-	url := p.relay + "/v1/challenges/" + cid.String() + "/" + step
 	proof, err := protocol.NewProof(p.device, p.pass, protocol.Call{Method: http.MethodPost, URL: url, Body: raw}, time.Now())
 	if err != nil {
 		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
-		return err
+		return fmt.Errorf("call %s: %w", url, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(protocol.HeaderPass, p.pass)
 	req.Header.Set(protocol.HeaderProof, proof)
+	if p.pass != "" {
+		req.Header.Set(protocol.HeaderPass, p.pass)
+	}
 	resp, err := p.http.Do(req)
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "%v", err)

@@ -5,8 +5,10 @@ import "github.com/spf13/cobra"
 // commands are the parts of the binary.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newCACommand(),
+		newPhoneCommand(),
 		newPlatformCommand(),
+		newRelayCommand(),
+		newCACommand(),
 		newVersionCommand(),
 	}
 }

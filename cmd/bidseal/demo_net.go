@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,87 +18,90 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// demoPart is one listening part of the demo.
-type demoPart struct {
-	name     string
-	listener net.Listener
-	origin   string // scheme://host:port as browsers and phones see it
-}
-
 // demoNet holds the demo's listeners: each part on its own port.
 type demoNet struct {
-	parts map[string]*demoPart
-	tls   *tls.Config // nil on loopback
+	Host   string         `json:"host"`
+	Secure bool           `json:"secure"`
+	Ports  map[string]int `json:"ports"`
+
+	listeners map[string]net.Listener
 }
 
 // demoPartNames in the order of their ports: BASE, BASE+1, ...
-func demoPartNames() []string { return []string{"platform", "relay", "ca", "app"} }
+func demoPartNames() []string { return []string{"platform", "relay", "ca", "app", "trust"} }
 
-// listenDemo opens every part's port. base 0 takes the ports of the last start
-// on the same data where they are free, because the certificates issued then
-// name the authority's address, and free ones otherwise.
-func listenDemo(data, host, bind string, base int, secure *tls.Config) (*demoNet, error) {
-	n := &demoNet{parts: map[string]*demoPart{}, tls: secure}
-	remembered := map[string]int{}
-	if base == 0 {
-		remembered = readPorts(data)
-	}
-	scheme := "http"
-	if secure != nil {
-		scheme = "https"
+const demoNetFile = "addresses.json"
+
+// listenDemo opens every part's port. The addresses stand in certificates and
+// in the phones' settings, so a data folder keeps those of its first start:
+// base 0 takes them again, any other base has to be the same.
+func listenDemo(data, host, bind string, base int, secure bool) (*demoNet, error) {
+	n := &demoNet{Host: host, Secure: secure, Ports: map[string]int{}, listeners: map[string]net.Listener{}}
+	old, err := readDemoNet(data)
+	if err != nil {
+		return nil, err
 	}
 	for i, name := range demoPartNames() {
-		port := remembered[name]
+		if name == "trust" && !secure {
+			continue
+		}
+		port := base
 		if base != 0 {
-			port = base + i
+			port += i
+		}
+		if old != nil {
+			if old.Host != host || old.Secure != secure || (base != 0 && old.Ports[name] != port) {
+				return nil, fmt.Errorf("the data in %s was made for %s; start with the same --host, --port and --lan, or choose another --data", data, old.origin("platform"))
+			}
+			port = old.Ports[name]
 		}
 		l, err := net.Listen("tcp", net.JoinHostPort(bind, strconv.Itoa(port)))
-		if err != nil && base == 0 && port != 0 {
-			l, err = net.Listen("tcp", net.JoinHostPort(bind, "0"))
-		}
 		if err != nil {
 			n.close()
-			return nil, fmt.Errorf("the demo's %s needs port %d: %w (choose others with --port)", name, port, err)
+			return nil, fmt.Errorf("the demo's %s needs port %d: %w", name, port, err)
 		}
-		addr := net.JoinHostPort(host, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-		n.parts[name] = &demoPart{name: name, listener: l, origin: scheme + "://" + addr}
+		n.listeners[name] = l
+		n.Ports[name] = l.Addr().(*net.TCPAddr).Port
 	}
-	return n, writePorts(data, n)
+	return n, n.remember(data)
 }
 
-func (n *demoNet) origin(name string) string { return n.parts[name].origin }
+// origin is scheme://host:port of a part, as browsers and phones see it.
+func (n *demoNet) origin(name string) string {
+	scheme := "http"
+	if n.Secure && name != "trust" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(n.Host, strconv.Itoa(n.Ports[name]))
+}
 
 func (n *demoNet) close() {
-	for _, p := range n.parts {
-		_ = p.listener.Close()
+	for _, l := range n.listeners {
+		_ = l.Close()
 	}
 }
 
-func portsFile(data string) string { return filepath.Join(data, "ports.json") }
-
-// readPorts gives nothing where the file is missing or unreadable: free ports do.
-func readPorts(data string) map[string]int {
-	ports := map[string]int{}
-	raw, err := os.ReadFile(portsFile(data))
-	if err != nil || json.Unmarshal(raw, &ports) != nil {
-		return map[string]int{}
+func readDemoNet(data string) (*demoNet, error) {
+	raw, err := os.ReadFile(filepath.Join(data, demoNetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return ports
-}
-
-func writePorts(data string, n *demoNet) error {
-	ports := map[string]int{}
-	for name, p := range n.parts {
-		ports[name] = p.listener.Addr().(*net.TCPAddr).Port
+	var n demoNet
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
 	}
-	raw, err := json.Marshal(ports)
 	if err != nil {
-		return fmt.Errorf("remember the demo's ports: %w", err)
+		return nil, fmt.Errorf("read the demo's addresses: %w", err)
 	}
-	if err := os.WriteFile(portsFile(data), raw, 0o600); err != nil {
-		return fmt.Errorf("remember the demo's ports: %w", err)
+	return &n, nil
+}
+
+func (n *demoNet) remember(data string) error {
+	raw, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("remember the demo's addresses: %w", err)
 	}
-	return nil
+	return writePrivate(filepath.Join(data, demoNetFile), raw)
 }
 
 // Timeouts of every server the binary runs. Long-polls last 25 s.
@@ -107,13 +111,14 @@ const (
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 120 * time.Second
 	drainTimeout      = 10 * time.Second
+	maxHeader         = 32 << 10
 )
 
 // newServer is an http.Server with the binary's limits.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: 32 << 10,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
