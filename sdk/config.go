@@ -3,12 +3,16 @@ package bidseal
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -36,6 +40,9 @@ type Config struct {
 	// Anchors are the roots under which users' certificates are accepted; the
 	// platform's own chain ends there, too.
 	Anchors *trust.Store
+	// OIDs are the identifiers of the authority's extensions; the zero value
+	// means trust.DefaultOIDs.
+	OIDs trust.OIDs
 	// OCSP fetches certificate status; nil asks the responders that the
 	// certificates name, or OCSPURL where it is set, through HTTP.
 	OCSP    StatusSource
@@ -65,4 +72,133 @@ type StatusSource interface {
 	// OCSP asks the authority for the status of cert, which issuer issued, and
 	// returns its DER answer (RFC 6960).
 	OCSP(ctx context.Context, cert, issuer *smx509.Certificate) ([]byte, error)
+}
+
+// storeKeySize is the length of a registration's store key, minStoreKey the
+// least that is taken, in bytes.
+const (
+	storeKeySize = 32
+	minStoreKey  = 16
+)
+
+// idleConnections bounds the connections that are kept open to one host.
+const idleConnections = 32
+
+// withDefaults fills what was left empty and checks the rest.
+func (c Config) withDefaults() (Config, *trust.Verified, error) {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.After == nil {
+		c.After = time.After
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.HTTP == nil {
+		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: idleConnections,
+			TLSHandshakeTimeout: shortCall, ResponseHeaderTimeout: longCall, IdleConnTimeout: time.Minute}
+		c.HTTP = &http.Client{Transport: transport, Timeout: longCall}
+	}
+	if len(c.OIDs.Lineage) == 0 {
+		c.OIDs = trust.DefaultOIDs()
+	}
+	if c.OCSP == nil {
+		c.OCSP = HTTPStatus{URL: c.OCSPURL, HTTP: c.HTTP}
+	}
+	if err := c.storage(); err != nil {
+		return c, nil, err
+	}
+	if err := c.origins(); err != nil {
+		return c, nil, err
+	}
+	own, err := c.identity()
+	return c, own, err
+}
+
+func (c *Config) storage() error {
+	if c.Store == nil {
+		c.Store = NewMemoryStore()
+		if c.StoreKey == nil {
+			key, err := protocol.Random(storeKeySize)
+			if err != nil {
+				return err
+			}
+			c.StoreKey = key
+		}
+	}
+	if len(c.StoreKey) < minStoreKey {
+		return fmt.Errorf("store key of %d bytes, want at least %d", len(c.StoreKey), minStoreKey)
+	}
+	return nil
+}
+
+func (c *Config) origins() error {
+	if err := checkOrigin(c.Relay); err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	if err := protocol.CheckAppOrigin(c.App); err != nil {
+		return fmt.Errorf("app: %w", err)
+	}
+	for _, origin := range c.Origins {
+		if err := checkOrigin(origin); err != nil {
+			return fmt.Errorf("platform's origin: %w", err)
+		}
+	}
+	version, err := largestQR(c.App)
+	if err != nil {
+		return err
+	}
+	if version > maxQRVersion {
+		c.Logger.Warn("the app's origin is so long that codes are hard to scan",
+			"app", c.App, "qr_version", version, "want_at_most", maxQRVersion)
+	}
+	return nil
+}
+
+// checkOrigin accepts scheme://host[:port] of http and https.
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || origin != u.Scheme+"://"+u.Host {
+		return fmt.Errorf("origin %q: want scheme://host[:port]", origin)
+	}
+	return nil
+}
+
+// identity checks the platform's keys and chain against each other.
+func (c *Config) identity() (*trust.Verified, error) {
+	if c.Anchors == nil || c.RequestKey == nil || c.APIKey == nil || c.LedgerKey == nil {
+		return nil, fmt.Errorf("configuration lacks anchors, request key, API key or ledger key")
+	}
+	own, err := c.Anchors.Verify(c.Chain, trust.VerifyOptions{Time: c.Clock(), Usage: trust.PlatformRequest})
+	if err != nil {
+		return nil, fmt.Errorf("the platform's certificate: %w", err)
+	}
+	if alg, err := protocol.AlgOf(c.RequestKey.Public()); err != nil || alg != protocol.AlgSM2 {
+		return nil, fmt.Errorf("the request key is no SM2 key")
+	}
+	if alg, err := protocol.AlgOf(c.APIKey.Public()); err != nil || alg != protocol.AlgES256 {
+		return nil, fmt.Errorf("the API key is no P-256 key")
+	}
+	if pub, ok := c.RequestKey.Public().(*ecdsa.PublicKey); !ok || !pub.Equal(own.Leaf().PublicKey) {
+		return nil, fmt.Errorf("the platform's certificate is for another key than the request key")
+	}
+	who, err := trust.ReadIdentity(own, c.OIDs)
+	if err != nil {
+		return nil, fmt.Errorf("the platform's certificate: %w", err)
+	}
+	if c.Platform == "" {
+		c.Platform = who.PlatformID
+	}
+	if c.Name == "" {
+		c.Name = who.CommonName
+	}
+	if who.PlatformID != c.Platform || who.CommonName != c.Name {
+		return nil, fmt.Errorf("the certificate names platform %q (%q), the configuration %q (%q)",
+			who.PlatformID, who.CommonName, c.Platform, c.Name)
+	}
+	if c.APIKeyID == "" {
+		c.APIKeyID = c.Platform
+	}
+	return own, nil
 }

@@ -1,5 +1,21 @@
 package bidseal
 
+import (
+	"crypto"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
 // Registration is the content of a registration's file, platform.json. Paths
 // are relative to its folder; private files are readable by their owner only.
 type Registration struct {
@@ -9,18 +25,196 @@ type Registration struct {
 	Relay          string   `json:"relay"` // origin
 	App            string   `json:"app"`   // origin
 	APIKeyID       string   `json:"api_key_id,omitempty"`
-	LedgerKey      string   `json:"ledger_key"`               // PEM file, PUBLIC KEY
-	RequestKey     string   `json:"request_key"`              // PEM file, PRIVATE KEY (PKCS#8, SM2)
-	Chain          string   `json:"chain"`                    // PEM file, certificates, leaf first
-	APIKey         string   `json:"api_key"`                  // PEM file, PRIVATE KEY (PKCS#8, P-256)
-	Roots          string   `json:"roots"`                    // PEM file, certificates
-	Store          string   `json:"store"`                    // folder of the file store
-	StoreKey       string   `json:"store_key"`                // file, 32 bytes in hexadecimal
-	OCSPURL        string   `json:"ocsp_url,omitempty"`       // overrides what certificates name
-	Origins        []string `json:"origins"`                  // the platform's web origins
+	LedgerKey      string   `json:"ledger_key"`                // PEM file, PUBLIC KEY
+	RequestKey     string   `json:"request_key"`               // PEM file, PRIVATE KEY (PKCS#8, SM2)
+	Chain          string   `json:"chain"`                     // PEM file, certificates, leaf first
+	APIKey         string   `json:"api_key"`                   // PEM file, PRIVATE KEY (PKCS#8, P-256)
+	Roots          string   `json:"roots"`                     // PEM file, certificates
+	Store          string   `json:"store"`                     // folder of the file store
+	StoreKey       string   `json:"store_key"`                 // file, 32 bytes in hexadecimal
+	OCSPURL        string   `json:"ocsp_url,omitempty"`        // overrides what certificates name
+	Origins        []string `json:"origins"`                   // the platform's web origins
 	TrustedProxies []string `json:"trusted_proxies,omitempty"` // CIDR
 }
 
-// LoadConfig reads a registration's file and everything it names. Unknown names
-// in the file are refused.
-func LoadConfig(path string) (Config, error) { return Config{}, errUnfinished }
+// maxConfigFile bounds each file of a registration, in bytes.
+const maxConfigFile = 256 << 10
+
+// LoadConfig reads a registration's file (or the platform.json of a folder) and
+// everything it names, and opens its file store. Unknown names in the file are
+// refused.
+func LoadConfig(path string) (Config, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, "platform.json")
+	}
+	raw, err := readBounded(path)
+	if err != nil {
+		return Config{}, err
+	}
+	reg, err := ParseRegistration(raw)
+	if err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	return reg.config(filepath.Dir(path))
+}
+
+// ParseRegistration reads the bytes of a registration's file strictly. Every
+// refusal is an *Error.
+func ParseRegistration(raw []byte) (*Registration, error) {
+	var reg Registration
+	if err := protocol.DecodeJSON(raw, &reg); err != nil {
+		return nil, err
+	}
+	if reg.V != 1 {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "registration of version %d, want 1", reg.V)
+	}
+	for _, f := range []struct{ name, value string }{
+		{"platform", reg.Platform}, {"name", reg.Name}, {"relay", reg.Relay}, {"app", reg.App}, {"ledger_key", reg.LedgerKey},
+		{"request_key", reg.RequestKey}, {"chain", reg.Chain}, {"api_key", reg.APIKey}, {"roots", reg.Roots}, {"store", reg.Store},
+		{"store_key", reg.StoreKey},
+	} {
+		if f.value == "" {
+			return nil, protocol.Errorf(protocol.CodeMalformed, "registration without %s", f.name)
+		}
+	}
+	if _, err := reg.proxies(); err != nil {
+		return nil, err
+	}
+	return &reg, nil
+}
+
+func (reg *Registration) proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range reg.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeMalformed, "trusted proxy %q is no CIDR prefix", text)
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
+}
+
+// config reads what the registration names, relative to dir.
+func (reg *Registration) config(dir string) (Config, error) {
+	in := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(dir, name)
+	}
+	c := Config{Platform: reg.Platform, Name: reg.Name, Relay: reg.Relay, App: reg.App, APIKeyID: reg.APIKeyID,
+		OCSPURL: reg.OCSPURL, Origins: reg.Origins}
+	var err error
+	if c.TrustedProxies, err = reg.proxies(); err != nil {
+		return Config{}, err
+	}
+	if c.RequestKey, err = readKey(in(reg.RequestKey)); err != nil {
+		return Config{}, err
+	}
+	if c.APIKey, err = readKey(in(reg.APIKey)); err != nil {
+		return Config{}, err
+	}
+	if c.Chain, err = readCertificates(in(reg.Chain)); err != nil {
+		return Config{}, err
+	}
+	roots, err := readCertificates(in(reg.Roots))
+	if err != nil {
+		return Config{}, err
+	}
+	if c.Anchors, err = trust.NewStore(roots...); err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", reg.Roots, err)
+	}
+	ledger, err := readPEM(in(reg.LedgerKey), "PUBLIC KEY")
+	if err != nil {
+		return Config{}, err
+	}
+	if c.LedgerKey, err = protocol.ParseKey(ledger[0]); err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", reg.LedgerKey, err)
+	}
+	if c.StoreKey, err = readHex(in(reg.StoreKey)); err != nil {
+		return Config{}, err
+	}
+	c.Store, err = OpenFileStore(in(reg.Store))
+	return c, err
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(raw) > maxConfigFile {
+		return nil, fmt.Errorf("read %s: more than %d bytes", path, maxConfigFile)
+	}
+	return raw, nil
+}
+
+// readPEM reads the blocks of a file, all of one type, at least one.
+func readPEM(path, blockType string) ([][]byte, error) {
+	raw, err := readBounded(path)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != blockType {
+			return nil, fmt.Errorf("read %s: a %s, want only %s", path, block.Type, blockType)
+		}
+		out = append(out, block.Bytes)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("read %s: no %s in PEM", path, blockType)
+	}
+	return out, nil
+}
+
+func readKey(path string) (crypto.Signer, error) {
+	blocks, err := readPEM(path, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(blocks[0])
+	key, err := smx509.ParsePKCS8PrivateKey(blocks[0])
+	if err != nil {
+		return nil, fmt.Errorf("read %s: not a PKCS#8 private key", path)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("read %s: a key of type %T cannot sign", path, key)
+	}
+	return signer, nil
+}
+
+func readCertificates(path string) ([]*smx509.Certificate, error) {
+	blocks, err := readPEM(path, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	var out []*smx509.Certificate
+	for _, der := range blocks {
+		cert, err := trust.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		out = append(out, cert)
+	}
+	return out, nil
+}
+
+func readHex(path string) ([]byte, error) {
+	raw, err := readBounded(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
+	if err != nil || len(key) != storeKeySize {
+		return nil, fmt.Errorf("read %s: want %d bytes in hexadecimal", path, storeKeySize)
+	}
+	return key, nil
+}

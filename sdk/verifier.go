@@ -1,8 +1,11 @@
 package bidseal
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -10,6 +13,9 @@ import (
 // given.
 type Verifier struct {
 	Roots []*smx509.Certificate
+	// OIDs are the identifiers of the authority's extensions; the zero value
+	// means trust.DefaultOIDs.
+	OIDs trust.OIDs
 }
 
 // Report is what a valid evidence file proves.
@@ -24,7 +30,8 @@ type Report struct {
 	Shown        []string  `json:"shown"`
 	Device       string    `json:"device"`
 	LedgerIndex  uint64    `json:"ledger_index"`
-	Parts        []string  `json:"parts"` // what was checked, in order
+	LedgerKey    string    `json:"ledger_key"` // KeyID, lower-case hex: whose promise it is
+	Parts        []string  `json:"parts"`      // what was checked, in order
 }
 
 // Holder is the signer as the certificate names it.
@@ -45,11 +52,241 @@ type EvidenceError struct {
 	Err  error
 }
 
-// Error renders "part: reason".
-func (e *EvidenceError) Error() string { return e.Part + ": " + e.Err.Error() }
+// Error renders "evidence_invalid: part: reason".
+func (e *EvidenceError) Error() string {
+	return string(protocol.CodeEvidenceInvalid) + ": " + e.Part + ": " + e.Err.Error()
+}
 
-// Unwrap gives both the stable code and the reason.
-func (e *EvidenceError) Unwrap() []error { return []error{ErrEvidenceInvalid, e.Err} }
+// Unwrap gives the stable code first, then the reason.
+func (e *EvidenceError) Unwrap() []error {
+	return []error{protocol.Errorf(protocol.CodeEvidenceInvalid, "%s: %v", e.Part, e.Err), e.Err}
+}
 
-// VerifyEvidence verifies a file. Every refusal is an *EvidenceError.
-func (v Verifier) VerifyEvidence(file []byte) (*Report, error) { return nil, errUnfinished }
+// Parts of an evidence file, as EvidenceError names them.
+const (
+	PartFile               = "file"
+	PartRequest            = "request"
+	PartPlatformChain      = "platform chain"
+	PartRequestSignature   = "request signature"
+	PartPlatformStatus     = "platform status"
+	PartSignerChain        = "signer chain"
+	PartStatementSignature = "statement signature"
+	PartStatement          = "statement"
+	PartShown              = "shown lines"
+	PartOwner              = "expected owner"
+	PartSignerStatus       = "signer status"
+	PartReceipt            = "receipt"
+	PartResult             = "result bytes"
+	PartLedger             = "ledger promise"
+)
+
+// VerifyEvidence verifies a file. Every refusal of the file is an
+// *EvidenceError; roots that are none are another error.
+func (v Verifier) VerifyEvidence(file []byte) (*Report, error) {
+	anchors, err := trust.NewStoreWithOIDs(v.oids(), v.Roots...)
+	if err != nil {
+		return nil, fmt.Errorf("roots: %w", err)
+	}
+	x := &examination{anchors: anchors, oids: v.oids()}
+	for _, step := range []struct {
+		part  string
+		check func() error
+	}{
+		{PartFile, func() error { return x.read(file) }},
+		{PartRequest, x.readRequest},
+		{PartPlatformChain, x.checkPlatform},
+		{PartRequestSignature, x.checkRequestSignature},
+		{PartPlatformStatus, x.checkPlatformStatus},
+		{PartStatementSignature, x.readStatement},
+		{PartSignerChain, x.checkSigner},
+		{PartStatementSignature, x.checkStatementSignature},
+		{PartShown, x.checkShown},
+		{PartStatement, x.checkStatement},
+		{PartOwner, x.checkOwner},
+		{PartSignerStatus, x.checkSignerStatus},
+		{PartReceipt, x.checkReceipt},
+		{PartResult, x.checkResult},
+		{PartLedger, x.checkLedger},
+	} {
+		if err := step.check(); err != nil {
+			return nil, &EvidenceError{Part: step.part, Err: err}
+		}
+		if n := len(x.parts); n == 0 || x.parts[n-1] != step.part {
+			x.parts = append(x.parts, step.part)
+		}
+	}
+	return x.report(), nil
+}
+
+func (v Verifier) oids() trust.OIDs {
+	if len(v.OIDs.Lineage) == 0 {
+		return trust.DefaultOIDs()
+	}
+	return v.OIDs
+}
+
+// examination goes through one file; each step leaves what the next ones need.
+type examination struct {
+	anchors *trust.Store
+	oids    trust.OIDs
+
+	file      evidence
+	request   *protocol.Request
+	platform  *trust.Verified
+	name      string // of the platform
+	statement protocol.Statement
+	signer    *trust.Verified
+	who       *trust.Identity
+	receipt   *protocol.Receipt
+	ledgerID  []byte
+	parts     []string
+}
+
+func (x *examination) read(file []byte) error {
+	if err := protocol.DecodeJSON(file, &x.file); err != nil {
+		return err
+	}
+	if x.file.V != evidenceVersion || x.file.Type != evidenceType {
+		return fmt.Errorf("type %q of version %d is not known", x.file.Type, x.file.V)
+	}
+	return nil
+}
+
+func (x *examination) readRequest() error {
+	r, err := protocol.ParseRequest(x.file.Request)
+	x.request = r
+	return err
+}
+
+func (x *examination) checkPlatform() error {
+	chain, err := parseDER(x.file.PlatformChain)
+	if err != nil {
+		return err
+	}
+	x.platform, err = x.anchors.Verify(chain, trust.VerifyOptions{Time: time.Unix(x.request.IAT, 0), Usage: trust.PlatformRequest})
+	if err != nil {
+		return err
+	}
+	if len(x.platform.Chain) < len(chain) {
+		return fmt.Errorf("%d certificates that belong to nothing", len(chain)-len(x.platform.Chain))
+	}
+	who, err := trust.ReadIdentity(x.platform, x.oids)
+	if err != nil {
+		return err
+	}
+	if who.PlatformID != x.request.Platform {
+		return fmt.Errorf("certificate of platform %q, request of %q", who.PlatformID, x.request.Platform)
+	}
+	x.name = who.CommonName
+	return nil
+}
+
+func (x *examination) checkRequestSignature() error {
+	return protocol.VerifyRequest(x.platform.Leaf().PublicKey, x.file.Request, x.file.RequestSig)
+}
+
+// judgeStatus judges an OCSP answer as of the time it was produced at, which
+// has to lie between the two times.
+func judgeStatus(der []byte, v *trust.Verified, from, to time.Time) error {
+	answer, err := trust.ParseOCSPResponse(der)
+	if err != nil {
+		return err
+	}
+	if at := answer.ProducedAt; at.Before(from) || at.After(to) {
+		return fmt.Errorf("produced at %s, not between %s and %s", at.UTC().Format(time.RFC3339), from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))
+	}
+	status, err := answer.Verify(v.Leaf(), v.Issuer(), trust.OCSPOptions{Now: answer.ProducedAt, Skew: statusSkew})
+	if err != nil {
+		return err
+	}
+	return status.Err()
+}
+
+func (x *examination) checkPlatformStatus() error {
+	iat := time.Unix(x.request.IAT, 0)
+	return judgeStatus(x.file.PlatformOCSP, x.platform, iat.Add(-maxOwnStatusAge-statusSkew), iat.Add(statusSkew))
+}
+
+// readStatement reads the statement before anybody signed it as far as we know:
+// the time in it says when the chain has to be valid.
+func (x *examination) readStatement() error {
+	return protocol.DecodeJSON(x.file.Statement, &x.statement)
+}
+
+func (x *examination) checkSigner() error {
+	var err error
+	x.signer, x.who, err = verifySigner(x.anchors, x.oids, x.file.SignerChain, time.Unix(x.statement.IAT, 0))
+	if err != nil {
+		return err
+	}
+	if extra := len(x.file.SignerChain) - len(x.signer.Chain); extra > 0 {
+		return fmt.Errorf("%d certificates that belong to nothing", extra)
+	}
+	return nil
+}
+
+func (x *examination) checkStatementSignature() error {
+	return protocol.VerifyStatement(x.signer.Leaf().PublicKey, x.file.Statement, x.file.StatementSig)
+}
+
+func (x *examination) checkShown() error {
+	if !protocol.Equal(x.statement.Shown, protocol.ShownDigest(x.file.Shown)) {
+		return protocol.Errorf(protocol.CodeShownMismatch, "other lines than were signed")
+	}
+	return nil
+}
+
+func (x *examination) checkStatement() error {
+	_, err := protocol.CheckStatement(x.file.Statement, x.file.Shown, protocol.Expected{
+		Request: x.request, RH: protocol.Commit(x.file.Request, x.file.PlatformChain[0]), ClaimSeq: x.file.Claim.Seq,
+		PlatformName: x.name, Cert: x.file.SignerChain[0]})
+	return err
+}
+
+func (x *examination) checkOwner() error { return checkOwner(x.request.Expect, x.who) }
+
+// checkSignerStatus takes what the platform may have taken: an answer from
+// shortly before the request, through a cache, up to the last moment of
+// collecting.
+func (x *examination) checkSignerStatus() error {
+	from := time.Unix(x.request.IAT, 0).Add(-stapleEarly - signerStatusAge - statusSkew)
+	to := time.Unix(x.request.EXP, 0).Add(protocol.UnackedAfter + statusSkew)
+	return judgeStatus(x.file.SignerOCSP, x.signer, from, to)
+}
+
+func (x *examination) checkReceipt() error {
+	if len(x.file.Receipt.Chain) != 0 {
+		return fmt.Errorf("a chain of its own")
+	}
+	got, err := x.file.Receipt.Parse()
+	if err != nil {
+		return err
+	}
+	x.receipt = got
+	return checkReceipt(&x.file.Receipt, x.signer.Leaf(), x.request, &x.statement, got.Result)
+}
+
+func (x *examination) checkResult() error {
+	if !protocol.Equal(x.receipt.Result, x.file.Claim.digest(x.request.CID)) {
+		return fmt.Errorf("the receipt is for other bytes")
+	}
+	return nil
+}
+
+func (x *examination) checkLedger() error {
+	key, err := protocol.ParseKey(x.file.LedgerKey)
+	if err != nil {
+		return err
+	}
+	x.ledgerID = protocol.KeyID(x.file.LedgerKey)
+	return protocol.VerifyPromise(key, &x.file.Promise, x.file.Receipt.Bytes)
+}
+
+func (x *examination) report() *Report {
+	return &Report{
+		CID: x.request.CID.String(), Kind: string(x.request.Kind), Platform: x.request.Platform, PlatformName: x.name,
+		Requested: time.Unix(x.request.IAT, 0).UTC(), Signed: time.Unix(x.statement.IAT, 0).UTC(), Holder: holder(x.who, x.signer.Leaf()),
+		Shown: x.file.Shown, Device: x.statement.Device, LedgerIndex: x.file.Promise.Index, LedgerKey: fmt.Sprintf("%x", x.ledgerID),
+		Parts: x.parts,
+	}
+}

@@ -1,0 +1,240 @@
+package bidseal
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/sm3"
+	"github.com/emmansun/gmsm/sm4"
+)
+
+// session is what a waiting page or a Challenge holds on to: it stays while the
+// code is renewed. Stored under "s/" + id.
+type session struct {
+	ID       string         `json:"id"` // 32 lower-case hex digits
+	Browser  protocol.Bytes `json:"browser,omitzero"`
+	Options  loginTerms     `json:"options"`
+	CID      protocol.CID   `json:"cid"` // the challenge that stands for it now
+	Renewals int            `json:"renewals"`
+	Created  int64          `json:"created"` // Unix ms
+}
+
+// loginTerms are LoginOptions as they are stored, defaults applied.
+type loginTerms struct {
+	Display   []string             `json:"display,omitzero"`
+	Expect    *protocol.Owner      `json:"expect,omitzero"`
+	Match     protocol.MatchPolicy `json:"match"`
+	Static    bool                 `json:"static,omitzero"`
+	Initiator *protocol.Initiator  `json:"initiator,omitzero"`
+	NoRenew   bool                 `json:"no_renew,omitzero"`
+}
+
+// openChallenge is a challenge as the SDK stores it, before the relay hears of it.
+// Stored under "c/" + cid.
+type openChallenge struct {
+	Session string       `json:"session"`
+	CID     protocol.CID `json:"cid"`
+	Created int64        `json:"created"` // Unix ms on the SDK's clock; frames count from here
+
+	Secret    protocol.Bytes   `json:"secret"` // s
+	FrameKey  protocol.Bytes   `json:"frame_key,omitzero"`
+	Watch     protocol.Bytes   `json:"watch"`
+	Ephemeral protocol.Bytes   `json:"ephemeral"` // e, 32 bytes
+	Digits    string           `json:"digits,omitzero"`
+	Request   protocol.Bytes   `json:"request"` // the exact bytes of R
+	Signature protocol.Bytes   `json:"signature"`
+	Chain     []protocol.Bytes `json:"chain"` // the platform's
+	OCSP      protocol.Bytes   `json:"ocsp"`
+	BoxR      protocol.Bytes   `json:"box_r"`
+
+	Registered bool           `json:"registered,omitzero"` // the relay has answered
+	Relay      relayView      `json:"relay"`
+	Frame      protocol.Bytes `json:"frame,omitzero"`    // of claim 1, once it was found good
+	Tries      int            `json:"tries,omitzero"`    // wrong digits over all claims
+	Answered   uint32         `json:"answered,omitzero"` // newest claim_seq whose open was answered
+	Ready      protocol.Bytes `json:"ready,omitzero"`    // the exact ReadyBody of that answer
+	Accepted   uint32         `json:"accepted,omitzero"` // claim_seq whose open was answered ready
+	Lease      *lease         `json:"lease,omitzero"`    // who works on the result or on the commit
+	Verdict    *verdict       `json:"verdict,omitzero"`  // on the result
+	Consumed   bool           `json:"consumed,omitzero"` // the platform has committed it
+	Settled    bool           `json:"settled,omitzero"`  // the relay knows the end
+	End        *ending        `json:"end,omitzero"`      // without a result
+	RequestExp int64          `json:"request_exp"`       // R.exp, Unix seconds
+}
+
+// relayView is the newest state seen of the relay.
+type relayView struct {
+	State       protocol.State `json:"state,omitzero"`
+	Rev         int64          `json:"rev,omitzero"`
+	ClaimSeq    uint32         `json:"claim_seq,omitzero"`
+	SecondScans int            `json:"second_scans,omitzero"`
+}
+
+// lease gives one node the time to work undisturbed.
+type lease struct {
+	Holder string `json:"holder"`
+	Until  int64  `json:"until"` // Unix ms
+}
+
+// ending is an end without a result.
+type ending struct {
+	Code   protocol.Code `json:"code"`
+	Reason string        `json:"reason,omitzero"` // of a rejection
+	Renew  bool          `json:"renew,omitzero"`  // the code may renew by itself
+}
+
+// verdict is what became of a result. It is reached once.
+type verdict struct {
+	Digest      protocol.Bytes `json:"digest"` // ResultDigest
+	Code        protocol.Code  `json:"code,omitzero"`
+	Detail      string         `json:"detail,omitzero"`
+	Certificate protocol.Bytes `json:"certificate,omitzero"` // DER
+	Anchor      string         `json:"anchor,omitzero"`
+	At          int64          `json:"at,omitzero"` // Unix seconds, the statement's iat
+	Evidence    protocol.Bytes `json:"evidence,omitzero"`
+}
+
+// retention is how long a challenge is remembered after its request expired:
+// the relay redelivers a result for a day.
+const retention = 48 * time.Hour
+
+func challengeKey(cid protocol.CID) string { return "c/" + cid.String() }
+func sessionKey(id string) string          { return "s/" + id }
+
+// vault seals and opens what goes into the Store.
+type vault struct {
+	store Store
+	aead  cipher.AEAD
+}
+
+func newVault(store Store, key []byte) (*vault, error) {
+	derived, err := hkdf.Key(sm3.New, key, []byte("bidseal/1"), "sdk store", 16)
+	if err != nil {
+		return nil, fmt.Errorf("derive store key: %w", err)
+	}
+	defer clear(derived)
+	block, err := sm4.NewCipher(derived)
+	if err != nil {
+		return nil, fmt.Errorf("sm4: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("sm4-gcm: %w", err)
+	}
+	return &vault{store: store, aead: aead}, nil
+}
+
+// seal encodes v and seals it for the key, a random nonce in front.
+func (v *vault) seal(key string, value any) ([]byte, error) {
+	plain, err := protocol.EncodeJSON(value)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	nonce, err := protocol.Random(v.aead.NonceSize())
+	if err != nil {
+		return nil, err
+	}
+	return v.aead.Seal(nonce, nonce, plain, []byte(key)), nil
+}
+
+func (v *vault) open(r Record, into any) error {
+	n := v.aead.NonceSize()
+	if len(r.Value) < n {
+		return fmt.Errorf("record %s is too short", r.Key)
+	}
+	plain, err := v.aead.Open(nil, r.Value[:n], r.Value[n:], []byte(r.Key))
+	if err != nil {
+		return fmt.Errorf("record %s does not open with this store key: %w", r.Key, err)
+	}
+	defer clear(plain)
+	return protocol.DecodeJSON(plain, into)
+}
+
+// stored is a decoded record with the version it was read at.
+type stored[T any] struct {
+	v      T
+	record Record
+}
+
+func get[T any](ctx context.Context, v *vault, key string) (*stored[T], error) {
+	r, err := v.store.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	}
+	s := &stored[T]{record: r}
+	return s, v.open(r, &s.v)
+}
+
+func put[T any](ctx context.Context, v *vault, key string, value T, due, expires time.Time) (*stored[T], error) {
+	sealed, err := v.seal(key, value)
+	if err != nil {
+		return nil, err
+	}
+	r := Record{Key: key, Value: sealed, Due: due, Expires: expires}
+	if err := v.store.Put(ctx, r); err != nil {
+		return nil, fmt.Errorf("put %s: %w", key, err)
+	}
+	r.Version = 1
+	return &stored[T]{v: value, record: r}, nil
+}
+
+// swap stores s where nobody else did since it was read, else ErrConflict.
+func swap[T any](ctx context.Context, v *vault, s *stored[T]) error {
+	sealed, err := v.seal(s.record.Key, s.v)
+	if err != nil {
+		return err
+	}
+	r := s.record
+	r.Value = sealed
+	if err := v.store.CompareAndSwap(ctx, r); err != nil {
+		return fmt.Errorf("swap %s: %w", r.Key, err)
+	}
+	r.Version++
+	s.record = r
+	return nil
+}
+
+// maxSwaps bounds the rounds of update: more than the nodes of any platform.
+const maxSwaps = 32
+
+// update reads a record, lets change alter it, and swaps it in; where another
+// node was faster it starts again. change answers whether there is anything to
+// store.
+func update[T any](ctx context.Context, v *vault, key string, change func(*stored[T]) (bool, error)) (*stored[T], error) {
+	for range maxSwaps {
+		s, err := get[T](ctx, v, key)
+		if err != nil {
+			return nil, err
+		}
+		changed, err := change(s)
+		if err != nil || !changed {
+			return s, err
+		}
+		if err = swap(ctx, v, s); err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("update %s: %w", key, ErrConflict)
+}
+
+// dueAt sets when somebody has to look at the record; the zero time is never.
+func (s *stored[T]) dueAt(t time.Time) { s.record.Due = t }
+
+// newSessionID draws the name of a session.
+func newSessionID() (string, error) {
+	raw, err := protocol.Random(16)
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(raw), nil
+}
