@@ -22,6 +22,10 @@ final class Bytes {
     return ByteBuffer.allocate(4).putInt((int) value).array();
   }
 
+  static byte[] u64(long value) {
+    return ByteBuffer.allocate(8).putLong(value).array();
+  }
+
   static byte[] u16(long value) {
     return ByteBuffer.allocate(2).putShort((short) value).array();
   }

@@ -24,12 +24,14 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import org.bouncycastle.asn1.ASN1BitString;
+import org.bouncycastle.asn1.ASN1Encoding;
 import org.bouncycastle.asn1.ASN1Integer;
 import org.bouncycastle.asn1.ASN1OctetString;
 import org.bouncycastle.asn1.ASN1Primitive;
 import org.bouncycastle.asn1.ASN1Sequence;
 import org.bouncycastle.asn1.ASN1Set;
 import org.bouncycastle.asn1.ASN1TaggedObject;
+import org.bouncycastle.asn1.DERSequence;
 import org.bouncycastle.asn1.gm.GMNamedCurves;
 import org.bouncycastle.asn1.ocsp.OCSPObjectIdentifiers;
 import org.bouncycastle.asn1.x509.Extension;
@@ -122,6 +124,7 @@ public final class Verify {
         case "path" -> path(check);
         case "ocsp" -> ocsp(check);
         case "csr-response" -> csrResponse(check);
+        case "vector" -> Vectors.judge(Json.object(check.string("file")));
         case "transcript" -> Transcript.judge(Json.object(check.string("file")));
         default -> throw new IllegalArgumentException("kind " + check.text("kind"));
       }
@@ -330,13 +333,21 @@ public final class Verify {
 
   /** Opens the DER form SEQUENCE{X, Y, HASH, C} of GB/T 35276 by way of the raw C1 C3 C2 that the engine takes. */
   static byte[] sm2Decrypt(ECPrivateKeyParameters key, byte[] der) throws InvalidCipherTextException {
-    ASN1Sequence cipher = ASN1Sequence.getInstance(der);
-    byte[] raw = Bytes.join(
-        new byte[] {4},
-        Bytes.fixed(ASN1Integer.getInstance(cipher.getObjectAt(0)).getPositiveValue(), 32),
-        Bytes.fixed(ASN1Integer.getInstance(cipher.getObjectAt(1)).getPositiveValue(), 32),
-        ASN1OctetString.getInstance(cipher.getObjectAt(2)).getOctets(),
-        ASN1OctetString.getInstance(cipher.getObjectAt(3)).getOctets());
+    byte[] raw;
+    try {
+      ASN1Sequence cipher = der.length == 0 ? new DERSequence() : ASN1Sequence.getInstance(der);
+      if (cipher.size() != 4 || !Arrays.equals(cipher.getEncoded(ASN1Encoding.DER), der)) {
+        throw new InvalidCipherTextException("no SM2 ciphertext in DER");
+      }
+      raw = Bytes.join(
+          new byte[] {4},
+          Bytes.fixed(ASN1Integer.getInstance(cipher.getObjectAt(0)).getPositiveValue(), 32),
+          Bytes.fixed(ASN1Integer.getInstance(cipher.getObjectAt(1)).getPositiveValue(), 32),
+          ASN1OctetString.getInstance(cipher.getObjectAt(2)).getOctets(),
+          ASN1OctetString.getInstance(cipher.getObjectAt(3)).getOctets());
+    } catch (IOException | IllegalArgumentException e) {
+      throw new InvalidCipherTextException("no SM2 ciphertext in DER", e);
+    }
     SM2Engine engine = new SM2Engine(SM2Engine.Mode.C1C3C2);
     engine.init(false, key);
     return engine.processBlock(raw, 0, raw.length);
