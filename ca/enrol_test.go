@@ -1,0 +1,260 @@
+package ca
+
+import (
+	"bytes"
+	"crypto/rand"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+func TestEnrolGivesADualCertificate(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	store, err := trust.NewStore(f.Root())
+	must(t, err)
+	for usage, leaf := range map[trust.Usage]*smx509.Certificate{trust.Signing: e.sign, trust.Encryption: e.encr} {
+		v, err := store.Verify([]*smx509.Certificate{leaf, f.Issuing()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: usage})
+		must(t, err)
+		id, err := trust.ReadIdentity(v, f.OIDs())
+		must(t, err)
+		want := trust.Identity{Anchor: id.Anchor, Lineage: e.answer.Lineage, Kind: trust.Organisation, CommonName: "张三",
+			Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin}
+		if id != want {
+			t.Errorf("%v: %+v", usage, id)
+		}
+	}
+	if !e.signing.PublicKey.Equal(e.sign.PublicKey) || !e.key.PublicKey.Equal(e.encr.PublicKey) || e.key.Equal(e.signing) {
+		t.Error("keys and certificates do not belong together")
+	}
+	pass, err := protocol.VerifyPass(f.PassKey(), e.answer.Pass, f.clock.Now())
+	must(t, err)
+	if pass.Account != e.answer.Account || pass.Account == "" || pass.Iss != f.PassIssuer() {
+		t.Errorf("pass %+v", pass.Pass)
+	}
+	if len(e.answer.Chain) != 2 || !bytes.Equal(e.answer.Chain[0], f.Issuing().Raw) || !bytes.Equal(e.answer.Chain[1], f.Root().Raw) {
+		t.Error("chain is not issuing authority, root")
+	}
+}
+
+func TestEnrolIsIdempotent(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	first, err := f.Enrol(t.Context(), p.call(t))
+	must(t, err)
+	f.clock.add(40 * 24 * time.Hour) // the code has expired meanwhile
+	second, err := f.open(t).Enrol(t.Context(), p.call(t))
+	must(t, err)
+	if !bytes.Equal(first, second) {
+		t.Error("the same request gave another answer")
+	}
+	id, code := p.request(t).RequestID, p.request(t).Code
+	p.write(t, id, code) // another PKCS#10 under the same id
+	_, err = f.Enrol(t.Context(), p.call(t))
+	refusedWith(t, err, protocol.CodeIssuanceConflict)
+	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 2 {
+		t.Errorf("%d certificates", n)
+	}
+}
+
+func TestEnrolOfOneRequestAtOnce(t *testing.T) {
+	f := newFixture(t)
+	other := f.open(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	answers := make([][]byte, 16)
+	var group sync.WaitGroup
+	for i := range answers {
+		a := f.Authority
+		if i%2 == 1 {
+			a = other
+		}
+		call := p.call(t)
+		group.Go(func() {
+			raw, err := a.Enrol(t.Context(), call)
+			if err != nil {
+				t.Error(err)
+			}
+			answers[i] = raw
+		})
+	}
+	group.Wait()
+	for _, raw := range answers {
+		if !bytes.Equal(raw, answers[0]) {
+			t.Fatal("two answers to one request")
+		}
+	}
+	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 2 {
+		t.Errorf("%d certificates", n)
+	}
+	report, err := f.VerifyLog(t.Context())
+	must(t, err)
+	if report.Certificates != 5 {
+		t.Errorf("%d certificates in the log", report.Certificates)
+	}
+}
+
+func TestEnrolRefuses(t *testing.T) {
+	f := newFixture(t)
+	used := newPhone(t, f.clock, f.code(t, 0))
+	_, err := f.Enrol(t.Context(), used.call(t))
+	must(t, err)
+
+	thief := newPhone(t, f.clock, used.request(t).Code)
+	_, err = f.Enrol(t.Context(), thief.call(t))
+	refusedWith(t, err, protocol.CodeEnrolmentCode)
+
+	_, err = f.Enrol(t.Context(), newPhone(t, f.clock, "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH").call(t))
+	refusedWith(t, err, protocol.CodeEnrolmentCode)
+
+	late := newPhone(t, f.clock, f.code(t, 0))
+	f.clock.add(defaultExpiry)
+	_, err = f.Enrol(t.Context(), late.call(t))
+	refusedWith(t, err, protocol.CodeEnrolmentCode)
+
+	again := newPhone(t, f.clock, f.code(t, 0))
+	again.signing = used.signing // a key that has a certificate
+	id := again.request(t).RequestID
+	again.write(t, id, f.code(t, 0))
+	_, err = f.Enrol(t.Context(), again.call(t))
+	refusedWith(t, err, protocol.CodeIssuanceConflict)
+
+	for name, change := range map[string]func(*caapi.EnrolRequest){
+		"version":          func(r *caapi.EnrolRequest) { r.V = 2 },
+		"short id":         func(r *caapi.EnrolRequest) { r.RequestID = r.RequestID[:8] },
+		"altered PKCS#10":  func(r *caapi.EnrolRequest) { r.CSR[len(r.CSR)-1] ^= 1 },
+		"no PKCS#10":       func(r *caapi.EnrolRequest) { r.CSR = nil },
+		"P-256 PKCS#10":    func(r *caapi.EnrolRequest) { r.CSR = csrOf(t, again.device) },
+		"not a device key": func(r *caapi.EnrolRequest) { r.DeviceKey = []byte{1, 2, 3} },
+	} {
+		p := newPhone(t, f.clock, f.code(t, 0))
+		r := p.request(t)
+		change(&r)
+		p.body, err = protocol.EncodeJSON(r)
+		must(t, err)
+		if _, err := f.Enrol(t.Context(), p.call(t)); protocol.CodeOf(err) != protocol.CodeMalformed {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func csrOf(t *testing.T, key any) []byte {
+	t.Helper()
+	der, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
+	must(t, err)
+	return der
+}
+
+func TestEnrolNeedsTheDeviceKey(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	other := newPhone(t, f.clock, f.code(t, 0))
+	stolen := p.call(t)
+	stolen.Proof = signedCall(t, other.device, "", caapi.PathEnrol, p.body, f.clock.Now()).Proof
+	_, err := f.Enrol(t.Context(), stolen)
+	refusedWith(t, err, protocol.CodeUnauthorized)
+	altered := p.call(t)
+	altered.Body = other.body
+	_, err = f.Enrol(t.Context(), altered)
+	refusedWith(t, err, protocol.CodeUnauthorized)
+	elsewhere := p.call(t)
+	elsewhere.Path = caapi.PathPass
+	_, err = f.Enrol(t.Context(), elsewhere)
+	refusedWith(t, err, protocol.CodeUnauthorized)
+	old := p.call(t)
+	f.clock.add(protocol.MaxSkew + time.Second)
+	_, err = f.Enrol(t.Context(), old)
+	refusedWith(t, err, protocol.CodeClockSkew)
+	// none of them used the code up
+	_, err = f.Enrol(t.Context(), p.call(t))
+	must(t, err)
+}
+
+func TestSecondCertificateOfOneDeviceKeepsTheAccount(t *testing.T) {
+	f := newFixture(t)
+	first := f.enrol(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	p.device = first.device
+	p.write(t, p.request(t).RequestID, f.code(t, 0))
+	raw, err := f.Enrol(t.Context(), p.call(t))
+	must(t, err)
+	if second := p.read(t, raw); second.answer.Account != first.answer.Account || second.answer.Lineage == first.answer.Lineage {
+		t.Errorf("account %s and %s, lineage %s and %s", first.answer.Account, second.answer.Account, first.answer.Lineage, second.answer.Lineage)
+	}
+}
+
+// TestLintEndsAnIssuance: the code was good when it was made, but now the
+// certificates would outlive their issuer.
+func TestLintEndsAnIssuance(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.IssuingYears = 1 })
+	p := newPhone(t, f.clock, f.code(t, 360*24*time.Hour))
+	f.clock.add(6 * 24 * time.Hour)
+	for range 2 {
+		_, err := f.Enrol(t.Context(), p.call(t))
+		refusedWith(t, err, protocol.CodeLintFailed)
+	}
+	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 0 {
+		t.Errorf("%d certificates", n)
+	}
+	if n := f.count(t, `SELECT count(*) FROM ca_audit WHERE event = 'issuance.refused'`); n != 1 {
+		t.Errorf("%d refusals in the log", n)
+	}
+	_, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: 360 * 24 * time.Hour})
+	refusedWith(t, err, protocol.CodeLintFailed)
+}
+
+func TestCodeForSubjectsThatCannotBe(t *testing.T) {
+	f := newFixture(t)
+	for name, change := range map[string]func(*CodeRequest){
+		"no name":                  func(r *CodeRequest) { r.Subject.Name = "" },
+		"name with a line break":   func(r *CodeRequest) { r.Subject.Name = "a\nb" },
+		"no kind":                  func(r *CodeRequest) { r.Subject.Kind = "" },
+		"unknown role":             func(r *CodeRequest) { r.Subject.Role = "root" },
+		"short credit code":        func(r *CodeRequest) { r.Subject.CreditCode = "123" },
+		"person with organisation": func(r *CodeRequest) { r.Subject.Kind = "person" },
+		"four years":               func(r *CodeRequest) { r.Validity = 4 * 366 * 24 * time.Hour },
+		"expiry of a year":         func(r *CodeRequest) { r.Expires = 365 * 24 * time.Hour },
+	} {
+		r := CodeRequest{Subject: adminSubject()}
+		change(&r)
+		if _, err := f.NewEnrolmentCode(t.Context(), r); err == nil || protocol.CodeOf(err) == protocol.CodeInternal {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := f.count(t, `SELECT count(*) FROM ca_codes`); n != 0 {
+		t.Errorf("%d codes were stored", n)
+	}
+}
+
+func TestCodeIsReadAsPeopleTypeIt(t *testing.T) {
+	if codeDigest("abcd-efgh ijkl") != codeDigest("ABCDEFGHIJKL") || codeDigest("A") == codeDigest("B") {
+		t.Error("digests")
+	}
+}
+
+func TestRenewPass(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	body := []byte(`{"v":1}`)
+	f.clock.add(100 * 24 * time.Hour) // the pass has expired long ago
+	answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	must(t, err)
+	pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+	must(t, err)
+	if pass.Account != e.answer.Account {
+		t.Errorf("account %s", pass.Account)
+	}
+	thief := newPhone(t, f.clock, f.code(t, 0))
+	_, err = f.RenewPass(t.Context(), signedCall(t, thief.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	refusedWith(t, err, protocol.CodeUnauthorized)
+	foreign := newFixture(t)
+	_, err = foreign.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, foreign.clock.Now()))
+	refusedWith(t, err, protocol.CodeUnauthorized)
+	must(t, exec(t, f, `UPDATE ca_devices SET state = 'blocked'`))
+	_, err = f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	refusedWith(t, err, protocol.CodeForbidden)
+}
