@@ -1,11 +1,27 @@
 package bidseal
 
-import "net/http"
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/sdk/widget"
+)
 
 // HandlerOptions are the platform's part in a browser's sign-in.
 type HandlerOptions struct {
 	// Login gives the options of a sign-in that a page starts; nil takes the
-	// zero LoginOptions. Initiator is filled in by the handler.
+	// zero LoginOptions. Initiator is filled in by the handler where it is nil.
 	Login func(r *http.Request) (LoginOptions, error)
 	// OnLogin is the platform's commit: it begins the platform's own session
 	// (with a new session id) by setting headers on w; the body belongs to the
@@ -20,9 +36,371 @@ type HandlerOptions struct {
 	Links bool
 }
 
+const (
+	// cookieName is the cookie b of a browser. The prefix makes browsers take
+	// it only from https, for this host and every path; on loopback http, which
+	// only a demo uses, it cannot be had.
+	cookieName      = "__Host-bidseal"
+	cookieNamePlain = "bidseal"
+	cookieSize      = 32 // bytes of b
+	cookieLife      = time.Hour
+
+	maxPageBody = 4 << 10
+	pageCall    = 15 * time.Second
+)
+
 // LoginHandler serves the waiting page's endpoints and its element below the
 // path where it is mounted (with http.StripPrefix): POST start, state, renew,
-// finish, cancel, all JSON, and GET widget.js.
+// finish, cancel, all JSON, and GET widget.js. Refusals are RFC 9457 documents
+// with words in Chinese and English.
 func (c *Client) LoginHandler(options HandlerOptions) http.Handler {
-	return http.NotFoundHandler()
+	h := &loginHandler{client: c, options: options}
+	mux := http.NewServeMux()
+	mux.Handle("GET /widget.js", widget.Handler())
+	mux.HandleFunc("POST /start", h.endpoint(h.start))
+	mux.HandleFunc("POST /state", h.endpoint(h.owned(h.state)))
+	mux.HandleFunc("POST /renew", h.endpoint(h.owned(h.renew)))
+	mux.HandleFunc("POST /finish", h.endpoint(h.owned(h.finish)))
+	mux.HandleFunc("POST /cancel", h.endpoint(h.owned(h.cancel)))
+	return mux
+}
+
+type loginHandler struct {
+	client  *Client
+	options HandlerOptions
+}
+
+// pageCallBody is what the element sends.
+type pageCallBody struct {
+	ID  string `json:"id,omitzero"`
+	Rev int64  `json:"rev,omitzero"` // the newest that the relay told the page
+}
+
+// pageRequest is a call that passed the checks on where it came from.
+type pageRequest struct {
+	*http.Request
+	w      http.ResponseWriter
+	origin string
+	body   pageCallBody
+	cookie []byte // b, nil where there is none
+}
+
+// endpoint refuses what does not come from the platform's own page, and writes
+// the answer.
+func (h *loginHandler) endpoint(do func(*pageRequest) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageCall)
+		defer cancel()
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		p, err := h.check(w, r.WithContext(ctx))
+		var answer any
+		if err == nil {
+			answer, err = do(p)
+		}
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		raw, err := protocol.EncodeJSON(answer)
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, err = w.Write(raw)
+		h.client.logSweep(r.Context(), "answer a page", err)
+	}
+}
+
+func (h *loginHandler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := ProblemOf(err)
+	if p.Code == protocol.CodeInternal && r.Context().Err() == nil {
+		h.client.config.Logger.ErrorContext(r.Context(), "waiting page", "path", r.URL.Path, "error", err)
+	}
+	if p.Detail != "" && p.Side != protocol.SidePlatform {
+		p.Detail = "" // for developers, not for the page of a bidder
+	}
+	raw, err := protocol.EncodeJSON(p)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	w.Header().Set("Content-Type", protocol.ProblemType)
+	w.WriteHeader(p.Status)
+	_, err = w.Write(raw)
+	h.client.logSweep(r.Context(), "answer a page", err)
+}
+
+// check holds the rules of where a call may come from: a script of the
+// platform's own page. Browsers set Origin on every POST and Sec-Fetch-*
+// where they know it; neither can be set by a page.
+func (h *loginHandler) check(w http.ResponseWriter, r *http.Request) (*pageRequest, error) {
+	p := &pageRequest{Request: r, w: w, origin: r.Header.Get("Origin")}
+	site, dest := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Dest")
+	switch {
+	case !slices.Contains(h.client.config.Origins, p.origin):
+		return nil, protocol.Errorf(protocol.CodeOriginRefused, "origin %.100q is not the platform's", p.origin)
+	case site != "" && site != "same-origin", dest != "" && dest != "empty":
+		return nil, protocol.Errorf(protocol.CodeOriginRefused, "not called by the page's own script")
+	}
+	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); media != "application/json" {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "want application/json")
+	}
+	raw, err := io.ReadAll(io.LimitReader(r.Body, maxPageBody+1))
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeNetwork, "read the call: %v", err)
+	}
+	if len(raw) > maxPageBody {
+		return nil, protocol.Errorf(protocol.CodeTooLarge, "call of more than %d bytes", maxPageBody)
+	}
+	if err := protocol.DecodeJSON(raw, &p.body); err != nil {
+		return nil, err
+	}
+	if cookie, err := r.Cookie(p.cookieName()); err == nil {
+		var b protocol.Bytes
+		if b.UnmarshalText([]byte(cookie.Value)) == nil && len(b) == cookieSize {
+			p.cookie = b
+		}
+	}
+	return p, nil
+}
+
+func (p *pageRequest) secure() bool { return strings.HasPrefix(p.origin, "https://") }
+
+func (p *pageRequest) cookieName() string {
+	if p.secure() {
+		return cookieName
+	}
+	return cookieNamePlain
+}
+
+// setCookie gives b to the browser, or takes it away where b is nil.
+func (p *pageRequest) setCookie(b []byte) {
+	cookie := &http.Cookie{Name: p.cookieName(), Value: protocol.Bytes(b).String(), Path: "/", MaxAge: int(cookieLife / time.Second),
+		HttpOnly: true, Secure: p.secure(), SameSite: http.SameSiteLaxMode}
+	if b == nil {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(p.w, cookie)
+}
+
+// browser is what the Store remembers that a browser holds some b, so that a
+// second tab goes on with the same one. Stored under "b/" + H(b).
+type browser struct {
+	Created int64 `json:"created"` // Unix ms
+}
+
+func browserKey(b []byte) string { return "b/" + hex.EncodeToString(protocol.H(b)) }
+
+// bind answers H(b) of the browser's cookie and sets one where it has none that
+// we gave out: a value that somebody planted is never taken.
+func (h *loginHandler) bind(p *pageRequest) ([]byte, error) {
+	if p.cookie != nil {
+		_, err := get[browser](p.Context(), h.client.vault, browserKey(p.cookie))
+		if err == nil {
+			p.setCookie(p.cookie)
+			return protocol.H(p.cookie), nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+	}
+	b, err := protocol.Random(cookieSize)
+	if err != nil {
+		return nil, err
+	}
+	now := h.client.config.Clock()
+	if _, err := put(p.Context(), h.client.vault, browserKey(b), browser{Created: now.UnixMilli()}, time.Time{}, now.Add(retention)); err != nil {
+		return nil, err
+	}
+	p.setCookie(b)
+	return protocol.H(b), nil
+}
+
+func (h *loginHandler) start(p *pageRequest) (any, error) {
+	var options LoginOptions
+	if h.options.Login != nil {
+		var err error
+		if options, err = h.options.Login(p.Request); err != nil {
+			return nil, err
+		}
+	}
+	if options.Initiator == nil {
+		options.Initiator = h.initiator(p)
+	}
+	bound, err := h.bind(p)
+	if err != nil {
+		return nil, err
+	}
+	s, o, err := h.client.start(p.Context(), options.terms(), bound)
+	if err != nil {
+		return nil, err
+	}
+	return h.view(&s.v, &o.v)
+}
+
+// owned hands a session on to the browser that it was made for.
+func (h *loginHandler) owned(do func(*pageRequest, *stored[session]) (any, error)) func(*pageRequest) (any, error) {
+	return func(p *pageRequest) (any, error) {
+		if !hexID(p.body.ID) {
+			return nil, protocol.Errorf(protocol.CodeNotFound, "no such session")
+		}
+		s, err := get[session](p.Context(), h.client.vault, sessionKey(p.body.ID))
+		if errors.Is(err, ErrNotFound) {
+			return nil, protocol.Errorf(protocol.CodeNotFound, "no such session")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if p.cookie == nil || !protocol.Equal(protocol.H(p.cookie), s.v.Browser) {
+			return nil, protocol.Errorf(protocol.CodeCookieMismatch, "the session belongs to another browser")
+		}
+		return do(p, s)
+	}
+}
+
+// state tells the page where its challenge stands. While a phone holds it the
+// relay is asked first, so that digits are shown for a claim that stands.
+func (h *loginHandler) state(p *pageRequest, s *stored[session]) (any, error) {
+	ctx, c := p.Context(), h.client
+	o, err := get[openChallenge](ctx, c.vault, challengeKey(s.v.CID))
+	if err != nil {
+		return nil, err
+	}
+	held := o.v.Relay.State.Held() || o.v.Relay.State == protocol.StateFulfilled && o.v.Verdict == nil
+	if o.v.End == nil && !o.v.Consumed && (held || p.body.Rev > o.v.Relay.Rev) {
+		if err := h.reread(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	s, o, err = c.load(ctx, s.v.ID)
+	if err != nil {
+		return nil, err
+	}
+	return h.view(&s.v, &o.v)
+}
+
+func (h *loginHandler) reread(ctx context.Context, o *stored[openChallenge]) error {
+	seen, err := h.client.ask(ctx, o.v.CID)
+	if isGone(err) {
+		return h.client.lost(ctx, o)
+	}
+	if err != nil {
+		return err
+	}
+	return h.client.apply(ctx, seen)
+}
+
+// renew is the button of the page: a new code in the place of one that ended,
+// however it ended.
+func (h *loginHandler) renew(p *pageRequest, s *stored[session]) (any, error) {
+	ctx, c := p.Context(), h.client
+	o, err := get[openChallenge](ctx, c.vault, challengeKey(s.v.CID))
+	if err != nil {
+		return nil, err
+	}
+	if o.v.Consumed {
+		return nil, protocol.Errorf(protocol.CodeResultConsumed, "this browser is signed in")
+	}
+	if o.v.End != nil {
+		if _, err := c.renew(ctx, s, false); err != nil {
+			return nil, err
+		}
+	}
+	s, o, err = c.load(ctx, s.v.ID)
+	if err != nil {
+		return nil, err
+	}
+	return h.view(&s.v, &o.v)
+}
+
+// finished tells the page where to go.
+type finished struct {
+	Next string `json:"next"`
+}
+
+// finish consumes the result for the browser that started it.
+func (h *loginHandler) finish(p *pageRequest, s *stored[session]) (any, error) {
+	login, err := h.client.collect(p.Context(), s.v.CID, func(login *Login) error {
+		return h.options.OnLogin(p.w, p.Request, login)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.setCookie(nil)
+	next := "/"
+	if h.options.Next != nil {
+		next = h.options.Next(p.Request, login)
+	}
+	return finished{Next: localPath(next)}, nil
+}
+
+func (h *loginHandler) cancel(p *pageRequest, s *stored[session]) (any, error) {
+	o, err := h.client.cancel(p.Context(), s.v.CID)
+	if err != nil {
+		return nil, err
+	}
+	return h.view(&s.v, &o.v)
+}
+
+// initiator is where the page's user is, as far as a trusted proxy says so.
+func (h *loginHandler) initiator(p *pageRequest) *Initiator {
+	from, ok := h.clientAddress(p.Request)
+	if !ok {
+		return nil
+	}
+	return &Initiator{IP: from, UserAgent: printable(p.UserAgent()), Origin: p.origin}
+}
+
+// clientAddress is the right-most address of X-Forwarded-For that no trusted
+// proxy has, and the peer's own where there is none.
+func (h *loginHandler) clientAddress(r *http.Request) (string, bool) {
+	trusted := func(addr netip.Addr) bool {
+		return slices.ContainsFunc(h.client.config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !trusted(peer.Addr()) {
+		return "", false
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		if !trusted(addr) {
+			return addr.Unmap().String(), true
+		}
+	}
+	return peer.Addr().Unmap().String(), true
+}
+
+// maxUserAgent bounds what is shown of a browser's name, in bytes.
+const maxUserAgent = 200
+
+// printable cuts a header down to what may be shown.
+func printable(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if out.Len() >= maxUserAgent {
+			break
+		}
+		if r != unicode.ReplacementChar && unicode.IsGraphic(r) {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// localPath keeps Next on the platform's own origin.
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.HasPrefix(next, "/\\") {
+		return "/"
+	}
+	return next
 }

@@ -67,6 +67,9 @@ func (c *Client) observe(ctx context.Context, st *protocol.ChallengeState) (*sto
 		o.Registered = true
 		o.Relay = relayView{State: st.State, Rev: st.Rev, SecondScans: st.SecondScans,
 			ClaimSeq: max(st.ClaimSeq, o.Relay.ClaimSeq)} // a claim that was superseded never counts again
+		if st.ClaimUntil != 0 {
+			o.Relay.Until = c.config.Clock().UnixMilli() + st.ClaimUntil - st.Now
+		}
 		o.observeEnd(st)
 		return true, nil
 	})

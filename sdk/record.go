@@ -74,6 +74,7 @@ type relayView struct {
 	Rev         int64          `json:"rev,omitzero"`
 	ClaimSeq    uint32         `json:"claim_seq,omitzero"`
 	SecondScans int            `json:"second_scans,omitzero"`
+	Until       int64          `json:"until,omitzero"` // Unix ms on our clock: the end of the claim
 }
 
 // lease gives one node the time to work undisturbed.
