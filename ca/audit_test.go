@@ -1,0 +1,74 @@
+package ca
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/bidseal/bidseal/ca/trust"
+)
+
+func TestVerifyLogOfARun(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	head, err := f.VerifyLog(t.Context())
+	must(t, err)
+	_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+	must(t, err)
+	report, err := f.VerifyLog(t.Context(), head.Head)
+	must(t, err)
+	// ceremony: root, issuing authority, responder; the dual pair
+	if report.Certificates != 5 || report.Revocations != 1 || report.Entries <= head.Entries {
+		t.Errorf("%+v", report)
+	}
+}
+
+// TestVerifyLogFindsEachAlteration: the log, and the tables that it speaks of.
+func TestVerifyLogFindsEachAlteration(t *testing.T) {
+	for name, query := range map[string]string{
+		"content":                 `UPDATE ca_audit SET content = replace(content, 'admin', 'user') || ' ' WHERE seq = 2`,
+		"actor":                   `UPDATE ca_audit SET actor = 'somebody' WHERE seq = 2`,
+		"time":                    `UPDATE ca_audit SET at = at + 1 WHERE seq = 2`,
+		"event":                   `UPDATE ca_audit SET event = 'x' WHERE seq = 2`,
+		"hash":                    `UPDATE ca_audit SET hash = zeroblob(32) WHERE seq = 2`,
+		"signature":               `UPDATE ca_audit SET signature = (SELECT signature FROM ca_audit WHERE seq = 3) WHERE seq = 2`,
+		"entry removed":           `DELETE FROM ca_audit WHERE seq = 3`,
+		"end removed":             `DELETE FROM ca_audit WHERE event = 'certificate.revoked'`,
+		"certificate added":       `INSERT INTO ca_certificates (serial, profile, issuer, not_before, not_after, digest, der) SELECT '1234', profile, issuer, not_before, not_after, digest, der FROM ca_certificates LIMIT 1`,
+		"certificate exchanged":   `UPDATE ca_certificates SET der = (SELECT der FROM ca_certificates WHERE profile = 'root') WHERE profile = 'ocsp'`,
+		"certificate removed":     `DELETE FROM ca_certificates WHERE profile = 'organisation-encryption'`,
+		"revocation taken back":   `UPDATE ca_certificates SET state = 'good' WHERE state = 'revoked'`,
+		"revocation without word": `UPDATE ca_certificates SET state = 'revoked' WHERE profile = 'organisation-encryption'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			e := f.enrol(t)
+			_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+			must(t, err)
+			_, err = f.VerifyLog(t.Context())
+			must(t, err)
+			must(t, exec(t, f, query))
+			if _, err := f.VerifyLog(t.Context()); !errors.Is(err, ErrLog) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestKeptHeadShowsACutLog: a log cut back together with its tables is whole in
+// itself; only a head kept elsewhere shows it.
+func TestKeptHeadShowsACutLog(t *testing.T) {
+	f := newFixture(t)
+	f.code(t, 0)
+	head, err := f.VerifyLog(t.Context())
+	must(t, err)
+	must(t, exec(t, f, `DELETE FROM ca_audit WHERE event = 'code.made'`))
+	_, err = f.VerifyLog(t.Context())
+	must(t, err)
+	if _, err := f.VerifyLog(t.Context(), head.Head); !errors.Is(err, ErrLog) {
+		t.Errorf("got %v", err)
+	}
+	f.code(t, 0)
+	if _, err := f.VerifyLog(t.Context(), head.Head); !errors.Is(err, ErrLog) {
+		t.Errorf("another entry in its place: %v", err)
+	}
+}

@@ -1,0 +1,179 @@
+package ca
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+const appOrigin = "https://app.example"
+
+func (f *fixture) serve(t *testing.T, method, target string, header http.Header, body []byte) *http.Response {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(body))
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	recorder := httptest.NewRecorder()
+	NewHandler(f.Authority, HandlerOptions{AppOrigins: []string{appOrigin}}).ServeHTTP(recorder, request)
+	return recorder.Result()
+}
+
+func content(t *testing.T, r *http.Response) []byte {
+	t.Helper()
+	raw, err := io.ReadAll(r.Body)
+	must(t, err)
+	return raw
+}
+
+func TestHTTPEnrol(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	header := http.Header{protocol.HeaderProof: {p.call(t).Proof}}
+	first := f.serve(t, "POST", caapi.PathEnrol, header, p.body)
+	if first.StatusCode != http.StatusOK || first.Header.Get("Cache-Control") != "no-store" || first.Header.Get("Content-Type") != "application/json" {
+		t.Fatalf("status %d, header %v: %s", first.StatusCode, first.Header, content(t, first))
+	}
+	e := p.read(t, content(t, first))
+	pass := signedCall(t, p.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), f.clock.Now())
+	renewed := f.serve(t, "POST", caapi.PathPass, http.Header{protocol.HeaderProof: {pass.Proof}, protocol.HeaderPass: {pass.Pass}}, pass.Body)
+	if renewed.StatusCode != http.StatusOK {
+		t.Fatalf("status %d: %s", renewed.StatusCode, content(t, renewed))
+	}
+	var info caapi.Info
+	must(t, protocol.DecodeJSON(content(t, f.serve(t, "GET", caapi.PathInfo, nil, nil)), &info))
+	if len(info.Roots) != 1 || !bytes.Equal(info.Roots[0].Certificate, f.Root().Raw) || info.PassAlg != protocol.AlgSM2 {
+		t.Errorf("info %+v", info)
+	}
+}
+
+func TestHTTPRefusals(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	for name, v := range map[string]struct {
+		method, target string
+		body           []byte
+		code           protocol.Code
+	}{
+		"no proof":       {"POST", caapi.PathEnrol, p.body, protocol.CodeUnauthorized},
+		"no JSON":        {"POST", caapi.PathEnrol, []byte("x"), protocol.CodeMalformed},
+		"unknown member": {"POST", caapi.PathPass, []byte(`{"v":1,"x":2}`), protocol.CodeMalformed},
+		"huge body":      {"POST", caapi.PathEnrol, make([]byte, maxAPIBody+1), protocol.CodeTooLarge},
+		"unknown path":   {"GET", "/v1/none", nil, protocol.CodeNotFound},
+		"unknown list":   {"GET", "/crl/none.crl", nil, protocol.CodeNotFound},
+		"list as pem":    {"GET", "/crl/issuing-1.pem", nil, protocol.CodeNotFound},
+		"unknown cert":   {"GET", "/certs/..%2fca.cer", nil, protocol.CodeNotFound},
+		"application":    {"GET", caapi.PathPlatformRequests + "/abc", nil, protocol.CodeNotFound},
+	} {
+		r := f.serve(t, v.method, v.target, nil, v.body)
+		var problem protocol.Problem
+		if err := protocol.DecodeJSON(content(t, r), &problem); err != nil || problem.Code != v.code || r.StatusCode != problem.Status ||
+			r.Header.Get("Content-Type") != protocol.ProblemType {
+			t.Errorf("%s: status %d, %+v, %v", name, r.StatusCode, problem, err)
+		}
+	}
+}
+
+// TestHTTPOCSP: POST, and GET with the question's base64 escaped or not, with
+// the characters that paths treat specially.
+func TestHTTPOCSP(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	question := ask(t, e.sign, f.Issuing(), nil)
+	text := base64.StdEncoding.EncodeToString(question)
+	posted := f.serve(t, "POST", caapi.PathOCSP, http.Header{"Content-Type": {"application/ocsp-request"}}, question)
+	f.judge(t, content(t, posted), e.sign, nil)
+	for name, target := range map[string]string{
+		"escaped":   caapi.PathOCSP + "/" + url.QueryEscape(text),
+		"unescaped": caapi.PathOCSP + "/" + strings.ReplaceAll(text, "+", "%2B"),
+	} {
+		r := f.serve(t, "GET", target, nil, nil)
+		if r.Header.Get("Content-Type") != "application/ocsp-response" || r.Header.Get("Cache-Control") != "public, no-transform, must-revalidate, max-age=300" ||
+			r.Header.Get("Expires") == "" || r.Header.Get("ETag") == "" {
+			t.Errorf("%s: header %v", name, r.Header)
+		}
+		f.judge(t, content(t, r), e.sign, nil)
+	}
+	nonce := f.serve(t, "GET", caapi.PathOCSP+"/"+url.QueryEscape(base64.StdEncoding.EncodeToString(ask(t, e.sign, f.Issuing(), []byte("12345678")))), nil, nil)
+	if nonce.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("with a nonce: %v", nonce.Header)
+	}
+	for _, target := range []string{"/ocsp/", "/ocsp/@@", "/ocsp/aGVsbG8="} {
+		r := f.serve(t, "GET", target, nil, nil)
+		if raw := content(t, r); r.StatusCode != http.StatusOK || !bytes.Equal(raw, []byte{0x30, 3, 0x0A, 1, 1}) {
+			t.Errorf("%s: status %d, %x", target, r.StatusCode, raw)
+		}
+	}
+}
+
+func TestHTTPPublishedFiles(t *testing.T) {
+	f := newFixture(t)
+	list := f.serve(t, "GET", "/crl/issuing-1.crl", nil, nil)
+	if list.StatusCode != http.StatusOK || list.Header.Get("Content-Type") != "application/pkix-crl" || list.Header.Get("ETag") != `"issuing-1-1"` {
+		t.Errorf("list: %d, %v", list.StatusCode, list.Header)
+	}
+	for name, want := range map[string][]byte{"root": f.Root().Raw, "issuing-1": f.Issuing().Raw} {
+		r := f.serve(t, "GET", "/certs/"+name+".cer", nil, nil)
+		if !bytes.Equal(content(t, r), want) || r.Header.Get("Content-Type") != "application/pkix-cert" {
+			t.Errorf("certificate %s: %v", name, r.Header)
+		}
+	}
+	if r := f.serve(t, "GET", "/readyz", nil, nil); r.StatusCode != http.StatusOK {
+		t.Errorf("readyz: %d", r.StatusCode)
+	}
+	must(t, f.db.Reader().Close())
+	if r := f.serve(t, "GET", "/readyz", nil, nil); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("readyz without a database: %d", r.StatusCode)
+	}
+	if r := f.serve(t, "GET", "/healthz", nil, nil); r.StatusCode != http.StatusOK {
+		t.Errorf("healthz: %d", r.StatusCode)
+	}
+}
+
+func TestHTTPCrossOrigin(t *testing.T) {
+	f := newFixture(t)
+	allowed := f.serve(t, "OPTIONS", caapi.PathEnrol, http.Header{"Origin": {appOrigin}}, nil)
+	if allowed.StatusCode != http.StatusNoContent || allowed.Header.Get("Access-Control-Allow-Origin") != appOrigin ||
+		!strings.Contains(allowed.Header.Get("Access-Control-Allow-Headers"), protocol.HeaderProof) {
+		t.Errorf("the app: %d, %v", allowed.StatusCode, allowed.Header)
+	}
+	if other := f.serve(t, "OPTIONS", caapi.PathEnrol, http.Header{"Origin": {"https://evil.example"}}, nil); other.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another page: %v", other.Header)
+	}
+}
+
+// TestHTTPShedsLoad: with every slot taken a call is refused at once, with a
+// time to come back.
+func TestHTTPShedsLoad(t *testing.T) {
+	f := newFixture(t)
+	s := &server{a: f.Authority, slots: make(chan struct{}, 1)}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	handler := s.testRoute(func() { close(entered); <-leave })
+	done := make(chan int)
+	go func() {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequest("POST", "/", nil))
+		done <- recorder.Code
+	}()
+	<-entered
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest("POST", "/", nil))
+	if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") != "1" {
+		t.Errorf("status %d, %v", recorder.Code, recorder.Header())
+	}
+	close(leave)
+	if code := <-done; code != http.StatusOK {
+		t.Errorf("the first call got %d", code)
+	}
+}
