@@ -1,0 +1,38 @@
+package sqlstore
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/bidseal/bidseal/relay/storetest"
+)
+
+func backend(t *testing.T, path string, clock func() time.Time) storetest.Backend {
+	t.Helper()
+	s, err := Open(t.Context(), path, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := false
+	shut := func() {
+		if closed {
+			return
+		}
+		closed = true
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(shut)
+	return storetest.Backend{Store: s, Outcomes: s, Reopen: func(t *testing.T) storetest.Backend {
+		shut()
+		return backend(t, path, clock)
+	}}
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, clock func() time.Time) storetest.Backend {
+		return backend(t, filepath.Join(t.TempDir(), "relay.db"), clock)
+	})
+}

@@ -1,0 +1,164 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay"
+	"github.com/emmansun/gmsm/sm2"
+)
+
+// idle is a store whose writer does not run, so that a test decides what one
+// batch holds.
+func idle(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "relay.db"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.once.Do(func() { close(s.stop) })
+	<-s.done
+	s.stop, s.done = nil, nil // operations wait in the queue from now on
+	t.Cleanup(func() { s.db.Close() })
+	return s
+}
+
+func newOp(ctx context.Context, run func(tx *sql.Tx) (late, error)) *op {
+	return &op{ctx: ctx, run: run, done: make(chan error, 1)}
+}
+
+func insertNonce(tx *sql.Tx, nonce string) error {
+	_, err := tx.Exec(`INSERT INTO relay_nonce (nonce, until) VALUES ($1, 0)`, nonce)
+	return err
+}
+
+func (s *Store) nonces(t *testing.T) []string {
+	t.Helper()
+	rows, err := s.db.Reader().QueryContext(t.Context(), `SELECT nonce FROM relay_nonce ORDER BY nonce`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var n string
+		if err := rows.Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, n)
+	}
+	return list
+}
+
+// TestBatch: the second parts run after all first parts, a refused operation
+// leaves nothing, one without a caller is not begun, and nobody is answered
+// before the commit.
+func TestBatch(t *testing.T) {
+	s := idle(t)
+	refused := errors.New("refused")
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	var order []string
+	note := func(name string, err error) func(tx *sql.Tx) (late, error) {
+		return func(tx *sql.Tx) (late, error) {
+			order = append(order, name)
+			if insertErr := insertNonce(tx, name); insertErr != nil {
+				return nil, insertErr
+			}
+			return func(*sql.Tx, *ledger) error {
+				order = append(order, "late "+name)
+				if n := s.nonces(t); len(n) != 0 {
+					t.Errorf("visible before the commit: %v", n)
+				}
+				return nil
+			}, err
+		}
+	}
+	batch := []*op{newOp(t.Context(), note("a", nil)), newOp(t.Context(), note("b", refused)), newOp(gone, note("c", nil)), newOp(t.Context(), note("d", nil))}
+	s.commit(batch)
+	if want := []string{"a", "b", "d", "late a", "late d"}; !slices.Equal(order, want) {
+		t.Fatalf("order %q", order)
+	}
+	if got := s.nonces(t); !slices.Equal(got, []string{"a", "d"}) {
+		t.Fatalf("stored %q", got)
+	}
+	for i, want := range []error{nil, refused, context.Canceled, nil} {
+		if err := <-batch[i].done; !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("operation %d: %v, want %v", i, err, want)
+		}
+	}
+}
+
+// TestBatchFailsAsAWhole: what undoes the transaction is answered to everybody.
+func TestBatchFailsAsAWhole(t *testing.T) {
+	s := idle(t)
+	batch := []*op{
+		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, insertNonce(tx, "a") }),
+		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, errors.Join(tx.Rollback()) }),
+		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, insertNonce(tx, "b") }),
+	}
+	s.commit(batch)
+	for i, o := range batch {
+		if err := <-o.done; err == nil {
+			t.Errorf("operation %d succeeded", i)
+		}
+	}
+	if got := s.nonces(t); len(got) != 0 {
+		t.Fatalf("stored %q", got)
+	}
+}
+
+// TestEndsOfOneBatch: two ends of one challenge and the ends of others in one
+// transaction; the chain has one entry for each challenge.
+func TestEndsOfOneBatch(t *testing.T) {
+	s := idle(t)
+	key, err := sm2.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := relay.SignPromises(key)
+	end := func(n byte, device string) relay.End {
+		cid := protocol.CID{n}
+		r, err := protocol.SignReceipt(key, protocol.TagReject, protocol.Receipt{V: 1, CID: cid, Kind: protocol.KindLogin, Platform: "p1", Device: device,
+			ClaimSeq: 1, Reason: "other", IAT: 1_800_000_000}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return relay.End{CID: cid, Platform: "p1", Kind: protocol.KindLogin, State: protocol.StateRejected, Code: "other", Device: device, ClaimSeq: 1, Receipt: *r}
+	}
+	one, other := "0123456789abcdef0123456789abcdef", "1123456789abcdef0123456789abcdef"
+	won := make([]relay.End, 4)
+	errs := make([]error, 4)
+	given := []relay.End{end(1, one), end(2, one), end(1, other), end(3, one)}
+	done := make(chan int, len(given))
+	for i := range given {
+		go func() {
+			won[i], errs[i] = s.End(t.Context(), given[i], sign)
+			done <- i
+		}()
+	}
+	var batch []*op
+	for range given {
+		batch = append(batch, <-s.queue)
+	}
+	s.commit(batch)
+	for range given {
+		if i := <-done; errs[i] != nil {
+			t.Fatal(errs[i])
+		}
+	}
+	if won[0].Device != won[2].Device || won[0].Promise.Index != won[2].Promise.Index {
+		t.Fatalf("two ends of one challenge: %+v and %+v", won[0], won[2])
+	}
+	report, err := relay.VerifyLedger(t.Context(), s, key.Public(), nil)
+	if err != nil || report.Entries != 3 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+}
