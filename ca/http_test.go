@@ -3,7 +3,6 @@ package ca
 import (
 	"bytes"
 	"encoding/base64"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +18,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 const appOrigin = "https://app.example"
 
-func (f *fixture) serve(t *testing.T, method, target string, header http.Header, body []byte) *http.Response {
+func (f *fixture) serve(t *testing.T, method, target string, header http.Header, body []byte) reply {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(body))
 	for name, values := range header {
@@ -27,14 +26,14 @@ func (f *fixture) serve(t *testing.T, method, target string, header http.Header,
 	}
 	recorder := httptest.NewRecorder()
 	NewHandler(f.Authority, HandlerOptions{AppOrigins: []string{appOrigin}}).ServeHTTP(recorder, request)
-	return recorder.Result()
+	return reply{recorder.Code, recorder.Header(), recorder.Body.Bytes()}
 }
 
-func content(t *testing.T, r *http.Response) []byte {
-	t.Helper()
-	raw, err := io.ReadAll(r.Body)
-	must(t, err)
-	return raw
+// reply is an answer that was read whole.
+type reply struct {
+	status int
+	Header http.Header
+	body   []byte
 }
 
 func TestHTTPEnrol(t *testing.T) {
@@ -42,17 +41,17 @@ func TestHTTPEnrol(t *testing.T) {
 	p := newPhone(t, f.clock, f.code(t, 0))
 	header := http.Header{protocol.HeaderProof: {p.call(t).Proof}}
 	first := f.serve(t, "POST", caapi.PathEnrol, header, p.body)
-	if first.StatusCode != http.StatusOK || first.Header.Get("Cache-Control") != "no-store" || first.Header.Get("Content-Type") != "application/json" {
-		t.Fatalf("status %d, header %v: %s", first.StatusCode, first.Header, content(t, first))
+	if first.status != http.StatusOK || first.Header.Get("Cache-Control") != "no-store" || first.Header.Get("Content-Type") != "application/json" {
+		t.Fatalf("status %d, header %v: %s", first.status, first.Header, first.body)
 	}
-	e := p.read(t, content(t, first))
+	e := p.read(t, first.body)
 	pass := signedCall(t, p.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), f.clock.Now())
 	renewed := f.serve(t, "POST", caapi.PathPass, http.Header{protocol.HeaderProof: {pass.Proof}, protocol.HeaderPass: {pass.Pass}}, pass.Body)
-	if renewed.StatusCode != http.StatusOK {
-		t.Fatalf("status %d: %s", renewed.StatusCode, content(t, renewed))
+	if renewed.status != http.StatusOK {
+		t.Fatalf("status %d: %s", renewed.status, renewed.body)
 	}
 	var info caapi.Info
-	must(t, protocol.DecodeJSON(content(t, f.serve(t, "GET", caapi.PathInfo, nil, nil)), &info))
+	must(t, protocol.DecodeJSON(f.serve(t, "GET", caapi.PathInfo, nil, nil).body, &info))
 	if len(info.Roots) != 1 || !bytes.Equal(info.Roots[0].Certificate, f.Root().Raw) || info.PassAlg != protocol.AlgSM2 {
 		t.Errorf("info %+v", info)
 	}
@@ -78,9 +77,9 @@ func TestHTTPRefusals(t *testing.T) {
 	} {
 		r := f.serve(t, v.method, v.target, nil, v.body)
 		var problem protocol.Problem
-		if err := protocol.DecodeJSON(content(t, r), &problem); err != nil || problem.Code != v.code || r.StatusCode != problem.Status ||
+		if err := protocol.DecodeJSON(r.body, &problem); err != nil || problem.Code != v.code || r.status != problem.Status ||
 			r.Header.Get("Content-Type") != protocol.ProblemType {
-			t.Errorf("%s: status %d, %+v, %v", name, r.StatusCode, problem, err)
+			t.Errorf("%s: status %d, %+v, %v", name, r.status, problem, err)
 		}
 	}
 }
@@ -93,7 +92,7 @@ func TestHTTPOCSP(t *testing.T) {
 	question := ask(t, e.sign, f.Issuing(), nil)
 	text := base64.StdEncoding.EncodeToString(question)
 	posted := f.serve(t, "POST", caapi.PathOCSP, http.Header{"Content-Type": {"application/ocsp-request"}}, question)
-	f.judge(t, content(t, posted), e.sign, nil)
+	f.judge(t, posted.body, e.sign, nil)
 	for name, target := range map[string]string{
 		"escaped":   caapi.PathOCSP + "/" + url.QueryEscape(text),
 		"unescaped": caapi.PathOCSP + "/" + strings.ReplaceAll(text, "+", "%2B"),
@@ -103,7 +102,7 @@ func TestHTTPOCSP(t *testing.T) {
 			r.Header.Get("Expires") == "" || r.Header.Get("ETag") == "" {
 			t.Errorf("%s: header %v", name, r.Header)
 		}
-		f.judge(t, content(t, r), e.sign, nil)
+		f.judge(t, r.body, e.sign, nil)
 	}
 	nonce := f.serve(t, "GET", caapi.PathOCSP+"/"+url.QueryEscape(base64.StdEncoding.EncodeToString(ask(t, e.sign, f.Issuing(), []byte("12345678")))), nil, nil)
 	if nonce.Header.Get("Cache-Control") != "no-store" {
@@ -111,8 +110,8 @@ func TestHTTPOCSP(t *testing.T) {
 	}
 	for _, target := range []string{"/ocsp/", "/ocsp/@@", "/ocsp/aGVsbG8="} {
 		r := f.serve(t, "GET", target, nil, nil)
-		if raw := content(t, r); r.StatusCode != http.StatusOK || !bytes.Equal(raw, []byte{0x30, 3, 0x0A, 1, 1}) {
-			t.Errorf("%s: status %d, %x", target, r.StatusCode, raw)
+		if raw := r.body; r.status != http.StatusOK || !bytes.Equal(raw, []byte{0x30, 3, 0x0A, 1, 1}) {
+			t.Errorf("%s: status %d, %x", target, r.status, raw)
 		}
 	}
 }
@@ -120,33 +119,33 @@ func TestHTTPOCSP(t *testing.T) {
 func TestHTTPPublishedFiles(t *testing.T) {
 	f := newFixture(t)
 	list := f.serve(t, "GET", "/crl/issuing-1.crl", nil, nil)
-	if list.StatusCode != http.StatusOK || list.Header.Get("Content-Type") != "application/pkix-crl" || list.Header.Get("ETag") != `"issuing-1-1"` {
-		t.Errorf("list: %d, %v", list.StatusCode, list.Header)
+	if list.status != http.StatusOK || list.Header.Get("Content-Type") != "application/pkix-crl" || list.Header.Get("ETag") != `"issuing-1-1"` {
+		t.Errorf("list: %d, %v", list.status, list.Header)
 	}
 	for name, want := range map[string][]byte{"root": f.Root().Raw, "issuing-1": f.Issuing().Raw} {
 		r := f.serve(t, "GET", "/certs/"+name+".cer", nil, nil)
-		if !bytes.Equal(content(t, r), want) || r.Header.Get("Content-Type") != "application/pkix-cert" {
+		if !bytes.Equal(r.body, want) || r.Header.Get("Content-Type") != "application/pkix-cert" {
 			t.Errorf("certificate %s: %v", name, r.Header)
 		}
 	}
-	if r := f.serve(t, "GET", "/readyz", nil, nil); r.StatusCode != http.StatusOK {
-		t.Errorf("readyz: %d", r.StatusCode)
+	if r := f.serve(t, "GET", "/readyz", nil, nil); r.status != http.StatusOK {
+		t.Errorf("readyz: %d", r.status)
 	}
 	must(t, f.db.Reader().Close())
-	if r := f.serve(t, "GET", "/readyz", nil, nil); r.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("readyz without a database: %d", r.StatusCode)
+	if r := f.serve(t, "GET", "/readyz", nil, nil); r.status != http.StatusServiceUnavailable {
+		t.Errorf("readyz without a database: %d", r.status)
 	}
-	if r := f.serve(t, "GET", "/healthz", nil, nil); r.StatusCode != http.StatusOK {
-		t.Errorf("healthz: %d", r.StatusCode)
+	if r := f.serve(t, "GET", "/healthz", nil, nil); r.status != http.StatusOK {
+		t.Errorf("healthz: %d", r.status)
 	}
 }
 
 func TestHTTPCrossOrigin(t *testing.T) {
 	f := newFixture(t)
 	allowed := f.serve(t, "OPTIONS", caapi.PathEnrol, http.Header{"Origin": {appOrigin}}, nil)
-	if allowed.StatusCode != http.StatusNoContent || allowed.Header.Get("Access-Control-Allow-Origin") != appOrigin ||
+	if allowed.status != http.StatusNoContent || allowed.Header.Get("Access-Control-Allow-Origin") != appOrigin ||
 		!strings.Contains(allowed.Header.Get("Access-Control-Allow-Headers"), protocol.HeaderProof) {
-		t.Errorf("the app: %d, %v", allowed.StatusCode, allowed.Header)
+		t.Errorf("the app: %d, %v", allowed.status, allowed.Header)
 	}
 	if other := f.serve(t, "OPTIONS", caapi.PathEnrol, http.Header{"Origin": {"https://evil.example"}}, nil); other.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("another page: %v", other.Header)

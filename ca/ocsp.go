@@ -47,12 +47,9 @@ type OCSPAnswer struct {
 // the signature is reused, for half the answer's life. A serial number that this
 // authority did not issue is unknown, never good.
 func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
-	request, err := trust.ParseOCSPRequest(der)
-	if err != nil {
-		return &OCSPAnswer{DER: trust.OCSPError(trust.MalformedRequest)}, nil
-	}
-	if !request.About(a.Issuing()) {
-		return &OCSPAnswer{DER: trust.OCSPError(trust.Unauthorized)}, nil
+	request, refusal := a.readOCSP(der)
+	if refusal != trust.Successful {
+		return &OCSPAnswer{DER: trust.OCSPError(refusal)}, nil
 	}
 	status, _, err := a.status(ctx, trust.SerialHex(request.Serial))
 	if err != nil {
@@ -72,6 +69,18 @@ func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
 		a.ocsp.keep(name, *answer)
 	}
 	return answer, nil
+}
+
+// readOCSP reads a question, or answers with the status that refuses it.
+func (a *Authority) readOCSP(der []byte) (request *trust.OCSPRequest, refusal int) {
+	request, err := trust.ParseOCSPRequest(der)
+	switch {
+	case err != nil:
+		return nil, trust.MalformedRequest
+	case !request.About(a.Issuing()):
+		return nil, trust.Unauthorized
+	}
+	return request, trust.Successful
 }
 
 func (a *Authority) answer(ctx context.Context, request *trust.OCSPRequest, status trust.Status) (*OCSPAnswer, error) {

@@ -218,9 +218,6 @@ func lintCases(t *testing.T, issuer *Issuer) []lintCase {
 			r.NotBefore, r.NotAfter = now().Add(10*365*day-time.Hour), now().Add(10*365*day+time.Hour)
 		}},
 		{lint: "key_family", request: func(r *Request) { r.PublicKey = newKey(t, "P-256").Public() }},
-		{lint: "key_family", parsed: func(c *smx509.Certificate) {
-			c.PublicKey = &ecdsa.PublicKey{Curve: sm2.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
-		}},
 		{lint: "key_requested", parsed: func(c *smx509.Certificate) { c.RawSubjectPublicKeyInfo = []byte{1} }},
 		{lint: "key_not_issuers", request: func(r *Request) { r.PublicKey = issuer.key.Public() }},
 		{lint: "subject_layout", cert: rawSubject([]relativeNameSET{{cn}, {c}})},

@@ -108,7 +108,8 @@ func (c *Centre) Generate(ctx context.Context, tx Querier, id, lineage string) (
 		id, lineage, c.kek, spki, wrapped, c.now().Unix()); err != nil {
 		return nil, fmt.Errorf("store key: %w", err)
 	}
-	return &ecdsa.PublicKey{Curve: key.Curve, X: key.X, Y: key.Y}, nil
+	stored := row{spki: spki}
+	return stored.public()
 }
 
 // bound is the additional data of a record: everything that names it.

@@ -1,11 +1,13 @@
 package trust_test
 
 import (
+	"bytes"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +109,24 @@ func TestSerialHex(t *testing.T) {
 	for _, text := range []string{"", "0", "-1", "0x12", "zz", "+5", strings.Repeat("F", 41)} {
 		if _, err := trust.ParseSerialHex(text); !errors.Is(err, trust.ErrMalformed) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestParseCertificateRefusesPointsOffTheCurve: nothing behind the parser has to
+// look at the key again.
+func TestParseCertificateRefusesPointsOffTheCurve(t *testing.T) {
+	for name, newKey := range families() {
+		if name == "RSA" {
+			continue
+		}
+		der := slices.Clone(issue(t, template(1, "x"), nil, newKey(t)).cert.Raw)
+		cert, err := trust.ParseCertificate(der)
+		must(t, err)
+		at := bytes.Index(der, cert.RawSubjectPublicKeyInfo) + len(cert.RawSubjectPublicKeyInfo) - 1
+		der[at] ^= 1
+		if _, err := trust.ParseCertificate(der); !errors.Is(err, trust.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
