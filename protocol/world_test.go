@@ -107,6 +107,13 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// in is the same world for another test, a target of a fuzz test above all.
+func (w *world) in(t testing.TB) *world {
+	c := *w
+	c.t = t
+	return &c
+}
+
 // setRequest takes another request for the same challenge.
 func (w *world) setRequest(r protocol.Request) {
 	w.request = r
