@@ -32,7 +32,7 @@ func watchView(c Challenge, now int64) protocol.WatchState {
 // full is view with every box, for answers to reads.
 func (r *Relay) full(ctx context.Context, c Challenge) (protocol.ChallengeState, error) {
 	s := view(c, 0)
-	if s.Open != nil && s.Open.Box == nil && s.Open.Size > 0 {
+	if s.Open != nil && len(s.Open.Box) == 0 && s.Open.Size > 0 {
 		box, err := r.cfg.Store.Part(ctx, c.CID, openPart(s.Open.ClaimSeq))
 		if err != nil {
 			return s, r.storeError(ctx, err)
@@ -40,7 +40,7 @@ func (r *Relay) full(ctx context.Context, c Challenge) (protocol.ChallengeState,
 		open := *s.Open
 		open.Box, s.Open = box, &open
 	}
-	if s.Ready != nil && s.Ready.Box == nil && c.ReadySize > 0 {
+	if s.Ready != nil && len(s.Ready.Box) == 0 && c.ReadySize > 0 {
 		box, err := r.cfg.Store.Part(ctx, c.CID, readyPart(s.Ready.ClaimSeq, s.Ready.Next))
 		if err != nil {
 			return s, r.storeError(ctx, err)
@@ -48,7 +48,7 @@ func (r *Relay) full(ctx context.Context, c Challenge) (protocol.ChallengeState,
 		ready := *s.Ready
 		ready.Box, s.Ready = box, &ready
 	}
-	if s.Result != nil && s.Result.Box == nil && s.Result.Size > 0 {
+	if s.Result != nil && len(s.Result.Box) == 0 && s.Result.Size > 0 {
 		end, err := r.cfg.Outcomes.Ended(ctx, c.CID)
 		if err != nil {
 			return s, r.storeError(ctx, err)
