@@ -265,20 +265,22 @@ func FuzzReceipt(f *testing.F) {
 	})
 }
 
+// FuzzPass reads the input as a pass, and as the JSON of one. Signatures are
+// left to the vectors: they would only slow the search down.
 func FuzzPass(f *testing.F) {
-	w := newWorld(f)
 	addSeeds(f, seeds(f, "pass", "pass", true))
+	f.Add(encoded(f, newWorld(f).pass(newWorld(f).phon.Public(), protocol.AlgSM2)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		w, now := w.in(t), time.Unix(madeAt, 0)
-		text := string(data)
-		for _, text := range []string{text, w.passText(data)} {
+		for _, text := range []string{string(data), protocol.Bytes(data).String() + ".AA"} {
 			p, err := protocol.ReadPass(text)
 			classified(t, err)
-			v, err := protocol.VerifyPass(w.issuer.Public(), text, now)
-			classified(t, err)
-			if err == nil && (p == nil || !bytes.Equal(p.Key, v.Key) || v.Public == nil) {
-				t.Fatal("verified, and not to be read")
+			if err != nil {
+				continue
 			}
+			if p.EXP-p.IAT > 86400 || p.Device != protocol.DeviceID(p.Key) {
+				t.Fatalf("found good: %s", text)
+			}
+			roundTrip(t, "pass", p, new(protocol.Pass))
 		}
 	})
 }
