@@ -53,6 +53,7 @@ type Options struct {
 // Authority is an opened certificate authority. It is safe for concurrent use
 // and for several processes on one folder.
 type Authority struct {
+	dir       string
 	config    Config
 	oids      trust.OIDs
 	publicURL string
@@ -80,7 +81,7 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, stop: func(string) error { return nil }}
+	a := &Authority{dir: dir, config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, stop: func(string) error { return nil }}
 	if o.PublicURL != "" {
 		a.publicURL = o.PublicURL
 	}

@@ -157,7 +157,7 @@ func (c *Ceremony) make() (*made, error) {
 		return nil, err
 	}
 	m.rootCRL, err = signCRL(m.root, m.keys[keyRoot], crlContent{
-		number: 1, url: c.Config.crlURL(rootName), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate).AddDate(1, 0, 0),
+		number: 1, url: c.Config.crlURL(rootName), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate + rootCRLLifetime),
 	})
 	return m, err
 }

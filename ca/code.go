@@ -101,7 +101,7 @@ func (a *Authority) checkCodeRequest(r CodeRequest) error {
 		return err
 	}
 	notBefore, notAfter := leafDates(a.now(), r.Validity)
-	request, err := leafRequest(r.Subject, lineage)
+	request, err := a.leafRequest(r.Subject, lineage)
 	if err != nil {
 		return err
 	}

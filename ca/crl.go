@@ -86,6 +86,47 @@ func (a *Authority) CRL(ctx context.Context, issuer string) (*CRL, error) {
 // SignCRL signs a new list of the issuing authority whether or not one is due.
 func (a *Authority) SignCRL(ctx context.Context) (*CRL, error) { return a.signNewCRL(ctx, true) }
 
+// rootCRLLifetime is how long the root's list is good for: signing one means to
+// bring the root's key.
+const rootCRLLifetime = 366 * 24 * time.Hour
+
+// SignRootCRL signs a new list of the root with the root's key from a folder,
+// the authority's own if empty, under the root's passphrase.
+func (a *Authority) SignRootCRL(ctx context.Context, keyDir string, passphrase []byte) (*CRL, error) {
+	if keyDir == "" {
+		keyDir = a.dir
+	}
+	ring, err := newKeyring(keyDir, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	defer ring.wipe()
+	key, err := ring.readSigner(keyRoot)
+	if err != nil {
+		return nil, err
+	}
+	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(a.root.PublicKey) {
+		return nil, errors.New("the key is not the root's")
+	}
+	var list *CRL
+	err = a.db.Update(ctx, func(tx *sql.Tx) error {
+		last, _, err := a.newestCRL(ctx, tx, rootName)
+		if err != nil || last == nil {
+			return fmt.Errorf("the root's last list: %w", errors.Join(err, sql.ErrNoRows))
+		}
+		now := a.now().UTC().Truncate(time.Second)
+		signed, err := signCRL(a.root, key, crlContent{
+			number: last.Number + 1, url: a.config.crlURL(rootName), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
+		})
+		if err != nil {
+			return err
+		}
+		list = &CRL{DER: signed.der, Issuer: rootName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
+		return storeCRL(ctx, tx, &a.audit, a.operator, rootName, 0, signed)
+	})
+	return list, err
+}
+
 // crlDue: behind is the number of revocations that the list lacks.
 func (a *Authority) crlDue(list *CRL, behind int64) bool {
 	return behind != 0 || a.now().Sub(list.ThisUpdate) > time.Duration(a.config.CRLLifetime)/4

@@ -72,9 +72,9 @@ func throwAwayKey() (crypto.PublicKey, error) {
 
 // leafRequest is a signing certificate for a subject, without key, serial number
 // and dates.
-func leafRequest(s caapi.Subject, lineage []byte) (issuance.Request, error) {
+func (a *Authority) leafRequest(s caapi.Subject, lineage []byte) (issuance.Request, error) {
 	r := issuance.Request{
-		Subject: issuance.Subject{Country: "CN", Serial: hex.EncodeToString(lineage), CommonName: s.Name}, Lineage: lineage,
+		Subject: issuance.Subject{Country: a.config.Country, Serial: hex.EncodeToString(lineage), CommonName: s.Name}, Lineage: lineage,
 	}
 	switch trust.Kind(s.Kind) {
 	case trust.Organisation:
@@ -200,9 +200,9 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 	}
 	var first issuance.Request
 	if r.kind == kindPlatform {
-		first, err = platformRequest(r.subject)
+		first, err = a.platformRequest(r.subject)
 	} else {
-		first, err = dualRequest(r)
+		first, err = a.dualRequest(r)
 	}
 	if err != nil {
 		return nil, err
@@ -224,7 +224,7 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 	return []issuance.Request{first, second}, err
 }
 
-func dualRequest(r *issuanceRow) (issuance.Request, error) {
+func (a *Authority) dualRequest(r *issuanceRow) (issuance.Request, error) {
 	var subject caapi.Subject
 	if err := json.Unmarshal([]byte(r.subject), &subject); err != nil {
 		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
@@ -233,7 +233,7 @@ func dualRequest(r *issuanceRow) (issuance.Request, error) {
 	if err != nil {
 		return issuance.Request{}, fmt.Errorf("stored lineage: %w", err)
 	}
-	return leafRequest(subject, lineage)
+	return a.leafRequest(subject, lineage)
 }
 
 // prepare lints all certificates of an issuance before any is signed. A failed

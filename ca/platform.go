@@ -237,14 +237,14 @@ type platformSubject struct {
 	PlatformID   string `json:"platform_id"`
 }
 
-func platformRequest(stored string) (issuance.Request, error) {
+func (a *Authority) platformRequest(stored string) (issuance.Request, error) {
 	var s platformSubject
 	if err := json.Unmarshal([]byte(stored), &s); err != nil {
 		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
 	}
 	return issuance.Request{
 		Profile: issuance.Platform, CreditCode: s.CreditCode, PlatformID: s.PlatformID,
-		Subject: issuance.Subject{Country: "CN", Organisation: s.Organisation, CommonName: s.Name},
+		Subject: issuance.Subject{Country: a.config.Country, Organisation: s.Organisation, CommonName: s.Name},
 	}, nil
 }
 

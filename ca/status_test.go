@@ -201,6 +201,24 @@ func TestRootCRL(t *testing.T) {
 	if status.State != trust.Good {
 		t.Errorf("issuing authority: %v", status.State)
 	}
+	f.clock.add(360 * 24 * time.Hour)
+	_, err = f.SignRootCRL(t.Context(), "", []byte("wrong"))
+	if !errors.Is(err, ErrPassphrase) {
+		t.Errorf("wrong passphrase: %v", err)
+	}
+	if _, err := f.SignRootCRL(t.Context(), newFixture(t).dir, []byte(testPassphrase)); err == nil {
+		t.Error("another root's key signed")
+	}
+	next, err := f.SignRootCRL(t.Context(), "", []byte(testPassphrase))
+	must(t, err)
+	list, err = f.CRL(t.Context(), rootName)
+	must(t, err)
+	if next.Number != 2 || !bytes.Equal(list.DER, next.DER) {
+		t.Errorf("list %d is published after %d was signed", list.Number, next.Number)
+	}
+	f.clock.add(300 * 24 * time.Hour)
+	_, err = trust.VerifyCRL(list.DER, f.Root(), trust.CRLOptions{Now: f.clock.Now()})
+	must(t, err)
 }
 
 func TestRevokeRefuses(t *testing.T) {

@@ -133,13 +133,28 @@ func (s *Store) path(chain []*smx509.Certificate) ([]*smx509.Certificate, error)
 			return slices.Clone(chain[:i+1]), nil
 		}
 	}
-	last := chain[len(chain)-1]
+	anchor, err := s.anchorOf(chain[len(chain)-1])
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(chain), anchor), nil
+}
+
+// anchorOf finds the anchor that issued a certificate. Its signature is looked
+// at here only where several anchors bear the same name and key identifier.
+func (s *Store) anchorOf(cert *smx509.Certificate) (*smx509.Certificate, error) {
+	var named []*smx509.Certificate
 	for _, anchor := range s.anchors {
-		if isIssuer(anchor, last) && last.CheckSignatureFrom(anchor) == nil {
-			return append(slices.Clone(chain), anchor), nil
+		if isIssuer(anchor, cert) {
+			named = append(named, anchor)
 		}
 	}
-	return nil, fmt.Errorf("issuer of %q: %w", last.Subject.CommonName, ErrUntrusted)
+	for _, anchor := range named {
+		if len(named) == 1 || cert.CheckSignatureFrom(anchor) == nil {
+			return anchor, nil
+		}
+	}
+	return nil, fmt.Errorf("issuer of %q: %w", cert.Subject.CommonName, ErrUntrusted)
 }
 
 func (s *Store) isAnchor(cert *smx509.Certificate) bool {

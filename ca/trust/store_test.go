@@ -155,6 +155,21 @@ func TestVerifyConstraints(t *testing.T) {
 	}
 }
 
+// TestTwoAnchorsOfOneName: a root and its successor, which differ by nothing but
+// the key.
+func TestTwoAnchorsOfOneName(t *testing.T) {
+	first, second := newChain(t, newSM2, template(3, "leaf")), newChain(t, newSM2, template(3, "leaf"))
+	store, err := trust.NewStore(first.root.cert, second.root.cert)
+	must(t, err)
+	for _, c := range []testChain{first, second} {
+		v, err := store.Verify(c.certs(), trust.VerifyOptions{Time: day(), Usage: trust.Signing})
+		must(t, err)
+		if !v.Anchor.Equal(c.root.cert) {
+			t.Error("the other anchor was found")
+		}
+	}
+}
+
 func TestStoreVersion(t *testing.T) {
 	a := issue(t, authorityTemplate(1, "a", -1), nil, newSM2(t)).cert
 	b := issue(t, authorityTemplate(2, "b", -1), nil, newSM2(t)).cert

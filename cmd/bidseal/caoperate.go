@@ -232,14 +232,16 @@ The status service says so from the next question on; a new revocation list is s
 }
 
 func newCACRLCommand(flags *caFlags) *cobra.Command {
-	var out string
+	var out, rootKeys, rootPasswordFile string
+	var root bool
 	cmd := &cobra.Command{
 		Use: "crl", Short: "Sign a new revocation list now", Args: noArgs,
-		Long:    "The server signs lists by itself when one is due; this signs one at once and may write it to a file.",
-		Example: "  bidseal ca crl --data ca --out issuing-1.crl",
+		Long: `The server signs the issuing authority's lists by itself when one is due; this signs one at once and may write it to a file.
+The root's list lives for a year and needs the root's key: sign a new one in time with --root.`,
+		Example: "  bidseal ca crl --data ca --out issuing-1.crl\n  bidseal ca crl --data ca --root --root-keys /media/root-key",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				list, err := a.SignCRL(ctx)
+				list, err := signList(ctx, cmd, a, root, rootKeys, rootPasswordFile)
 				if err != nil {
 					return err
 				}
@@ -255,8 +257,27 @@ func newCACRLCommand(flags *caFlags) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "file for the list in DER")
+	f := cmd.Flags()
+	f.StringVar(&out, "out", "", "file for the list in DER")
+	f.BoolVar(&root, "root", false, "sign the root's list")
+	f.StringVar(&rootKeys, "root-keys", "", "folder with root.key, if it was carried away")
+	f.StringVar(&rootPasswordFile, "root-password-file", "", "file with the passphrase of root.key; otherwise $"+caRootPassphraseEnv+" or a prompt")
 	return cmd
+}
+
+// caRootPassphraseEnv may hold the passphrase of the root's key.
+const caRootPassphraseEnv = "BIDSEAL_CA_ROOT_PASSPHRASE"
+
+func signList(ctx context.Context, cmd *cobra.Command, a *ca.Authority, root bool, keys, passwordFile string) (*ca.CRL, error) {
+	if !root {
+		return a.SignCRL(ctx)
+	}
+	passphrase, err := readSecret(cmd, passwordFile, caRootPassphraseEnv, "passphrase of the root's key: ")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(passphrase)
+	return a.SignRootCRL(ctx, keys, passphrase)
 }
 
 func newCAVerifyLogCommand(flags *caFlags) *cobra.Command {
