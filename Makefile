@@ -41,6 +41,10 @@ lint: ## gofmt, vet, staticcheck and golangci-lint, all pinned in tools/go.mod
 race: ## run the tests under the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
 
+.PHONY: generate
+generate: ## make the generated files again: the widget's script
+	$(GO) generate ./...
+
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what we call (needs the network)
 	$(TOOL) govulncheck ./...
