@@ -69,6 +69,7 @@ func TestBodies(t *testing.T) {
 		"open":              {protocol.OpenBody{ClaimSeq: 1, KEM: kem, Box: box}, ""},
 		"open claim 0":      {protocol.OpenBody{KEM: kem, Box: box}, protocol.CodeMalformed},
 		"open raw kem":      {protocol.OpenBody{ClaimSeq: 1, KEM: rawKEM(t, kem), Box: box}, protocol.CodeMalformed},
+		"open trailing kem": {protocol.OpenBody{ClaimSeq: 1, KEM: append(cat(kem), 0), Box: box}, protocol.CodeMalformed},
 		"open short box":    {protocol.OpenBody{ClaimSeq: 1, KEM: kem, Box: box[:27]}, protocol.CodeMalformed},
 		"ready":             {protocol.ReadyBody{ClaimSeq: 1, Next: protocol.StateReady, Box: box}, ""},
 		"ready next":        {protocol.ReadyBody{ClaimSeq: 1, Next: protocol.StateFailed, Box: box}, protocol.CodeMalformed},

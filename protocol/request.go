@@ -220,7 +220,7 @@ func (r *Request) checkText() error {
 	}
 	for i, line := range r.Display {
 		if err := CheckDisplay(line); err != nil {
-			return Errorf(CodeRequestInvalid, "display line %d: %s", i+1, err.(*Error).Detail)
+			return Errorf(CodeRequestInvalid, "display line %d: %v", i+1, err)
 		}
 	}
 	if in := r.Initiator; in != nil {

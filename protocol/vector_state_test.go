@@ -178,6 +178,7 @@ func stateCases(testing.TB) []tried {
 	add("ready_superseded", "the phone has claimed again meanwhile", protocol.CodeClaimSeq, true, a, open, again, at(ready, 41_000))
 	add("opened_swept", "the platform did not answer", "", true, a, open, event{Name: "sweep", AtMS: 80_001})
 	add("opened_swept_claim_limit", "opened so late that the phone's own time ended first", "", true, a, at(open, 100_000), event{Name: "sweep", AtMS: 130_001})
+	add("opened_swept_late", "the same, swept when the platform's time was over as well", "", true, a, at(open, 100_000), event{Name: "sweep", AtMS: 200_000})
 	add("open_other_device", "an open of another device", other, true, a, by(open, "phone b"))
 	add("result_other_device", "a result of another device", other, false, a, by(result, "phone b"))
 	add("result_other_claim", "a result of claim 1 in claim 2", protocol.CodeClaimSeq, false, a, again, at(result, 41_000))

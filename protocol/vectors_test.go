@@ -101,15 +101,6 @@ func (i in) texts(name string) []string {
 	return out
 }
 
-func (i in) object(name string) in {
-	i.t.Helper()
-	m, ok := i.v[name].(map[string]any)
-	if !ok {
-		i.t.Fatalf("input %q is not an object", name)
-	}
-	return in{i.t, m}
-}
-
 // cid reads the form of URLs.
 func (i in) cid(name string) protocol.CID {
 	i.t.Helper()

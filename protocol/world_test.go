@@ -13,7 +13,6 @@ import (
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
-	"github.com/emmansun/gmsm/smx509"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -253,12 +252,8 @@ func codeOf(err error) string {
 
 func hexed(b []byte) string { return hex.EncodeToString(b) }
 
-// keyDER keeps the two libraries' encoders apart in tests that need other forms.
+// p384SPKI is a key on a curve that the protocol does not take.
 func p384SPKI(t testing.TB) []byte {
 	key := must(ecdsa.ParseRawPrivateKey(elliptic.P384(), append(make([]byte, 16), detPrivate("P-384")...)))(t)
 	return must(x509.MarshalPKIXPublicKey(&key.PublicKey))(t)
-}
-
-func sm2SPKI(t testing.TB, key *sm2.PrivateKey) []byte {
-	return must(smx509.MarshalPKIXPublicKey(&key.PublicKey))(t)
 }
