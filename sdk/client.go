@@ -13,6 +13,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/gorilla/websocket"
 )
 
 // Client is a platform's connection to the relay. It is safe for concurrent
@@ -25,6 +26,7 @@ type Client struct {
 	vault  *vault
 	relay  *relayClient
 	status *statusCache
+	dialer *websocket.Dialer
 	hub    hub
 	node   string // names this client in leases
 }
@@ -51,6 +53,7 @@ func New(config Config) (*Client, error) {
 		config: config, own: own, keyID: protocol.KeyID(spki), vault: v, node: hex.EncodeToString(node),
 		relay:  &relayClient{origin: config.Relay, key: config.APIKey, keyID: config.APIKeyID, http: config.HTTP},
 		status: newStatusCache(config.OCSP, config.Clock),
+		dialer: newDialer(config.HTTP),
 	}
 	for _, cert := range own.Chain[:len(own.Chain)-1] {
 		c.chain = append(c.chain, cert.Raw)

@@ -211,6 +211,16 @@ func (f *feed) socket(ctx context.Context) error {
 	}
 }
 
+// newDialer connects the way that the HTTP client does. It is made before the
+// client is first used, which alters its transport.
+func newDialer(client *http.Client) *websocket.Dialer {
+	d := &websocket.Dialer{Subprotocols: []string{protocol.FeedSubprotocol}, HandshakeTimeout: shortCall, Proxy: http.ProxyFromEnvironment}
+	if t, ok := client.Transport.(*http.Transport); ok {
+		d.NetDialContext, d.TLSClientConfig, d.Proxy = t.DialContext, t.TLSClientConfig.Clone(), t.Proxy
+	}
+	return d
+}
+
 // dial opens the WebSocket with a signed upgrade.
 func (f *feed) dial(ctx context.Context) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, shortCall)
@@ -220,16 +230,12 @@ func (f *feed) dial(ctx context.Context) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := websocket.Dialer{Subprotocols: []string{protocol.FeedSubprotocol}, HandshakeTimeout: shortCall, Proxy: http.ProxyFromEnvironment}
-	if t, ok := c.config.HTTP.Transport.(*http.Transport); ok {
-		dialer.NetDialContext, dialer.TLSClientConfig, dialer.Proxy = t.DialContext, t.TLSClientConfig.Clone(), t.Proxy
-	}
 	header := http.Header{}
 	for _, name := range []string{"Signature", "Signature-Input"} {
 		header.Set(name, req.Header.Get(name))
 	}
 	header.Set("Host", req.Host)
-	ws, resp, err := dialer.DialContext(ctx, "ws"+strings.TrimPrefix(req.URL.String(), "http"), header)
+	ws, resp, err := c.dialer.DialContext(ctx, "ws"+strings.TrimPrefix(req.URL.String(), "http"), header)
 	if resp != nil {
 		resp.Body.Close()
 	}

@@ -32,6 +32,7 @@ func (r *Relay) handler() http.Handler {
 	mux.HandleFunc("PUT /v1/challenges/{cid}/ready", r.serve("ready", r.ready))
 	mux.HandleFunc("GET /v1/feed", r.feed)
 	mux.HandleFunc("GET /v1/feed/ws", r.socket)
+	mux.HandleFunc("GET /v1/watch", r.watch)
 	return mux
 }
 
@@ -211,6 +212,57 @@ func (r *Relay) socket(w http.ResponseWriter, req *http.Request) {
 			store, after = page.Store, page.Next
 		}
 		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-gone:
+			return
+		}
+	}
+}
+
+// watch tells a page the states of one challenge. The real relay compares the
+// page's origin with those of the registration; this one takes every page.
+func (r *Relay) watch(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	refused := r.noSockets || r.down
+	r.mu.Unlock()
+	if refused {
+		refuse(w, protocol.Errorf(protocol.CodeUnavailable, "no sockets"))
+		return
+	}
+	up := websocket.Upgrader{Subprotocols: []string{protocol.WatchSubprotocol}, CheckOrigin: func(*http.Request) bool { return true }}
+	ws, err := up.Upgrade(w, req, nil)
+	if err != nil {
+		return
+	}
+	r.set(func() { r.sockets[ws] = true })
+	defer r.set(func() { delete(r.sockets, ws); ws.Close() })
+	var body protocol.WatchBody
+	if _, raw, err := ws.ReadMessage(); err != nil || protocol.DecodeJSON(raw, &body) != nil {
+		return
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _, _ = ws.ReadMessage()
+	}()
+	for after := int64(0); ; {
+		r.mu.Lock()
+		c, changed := r.challenges[body.CID], r.changed
+		if c == nil || !protocol.Equal(protocol.H(body.Watch), c.body.HWatch) {
+			r.mu.Unlock()
+			return
+		}
+		p, rev := c.progress, c.rev
+		r.mu.Unlock()
+		if rev > after {
+			after = rev
+			raw, err := protocol.EncodeJSON(protocol.WatchState{CID: body.CID, State: p.State, Rev: rev, Code: string(p.Code),
+				ClaimSeq: p.ClaimSeq, SecondScans: p.SecondScans, Until: p.Due(), Now: r.now()})
+			if err != nil || ws.WriteMessage(websocket.TextMessage, raw) != nil {
+				return
+			}
+		}
 		select {
 		case <-changed:
 		case <-gone:
