@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -24,7 +22,6 @@ import (
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 	bidseal "github.com/bidseal/bidseal/sdk"
-	"github.com/emmansun/gmsm/sm2"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -120,27 +117,31 @@ func (d *demo) secret(path string) ([]byte, error) {
 
 func (d *demo) startRelay(ctx context.Context, g *errgroup.Group, authority *ca.Authority) (origin string, directory relay.Directory, err error) {
 	dir := d.path("relay")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, fmt.Errorf("relay folder: %w", err)
+	origin = d.net.origin("relay")
+	if _, err := os.Stat(filepath.Join(dir, relayConfigFile)); errors.Is(err, fs.ErrNotExist) {
+		spki, err := protocol.MarshalKey(authority.PassKey())
+		if err != nil {
+			return "", nil, err
+		}
+		passKey := d.path("pass.pem")
+		if err := writePrivate(passKey, publicKeyPEM(spki)); err != nil {
+			return "", nil, err
+		}
+		if err := (relayInit{dir: dir, origin: origin, passKey: passKey, roots: []string{d.path(demoRootFile)}}).make(ctx); err != nil {
+			return "", nil, err
+		}
 	}
-	anchors, err := trust.NewStoreWithOIDs(authority.OIDs(), authority.Root())
-	if err != nil {
+	config := defaultRelayConfig()
+	if err := loadConfig(filepath.Join(dir, relayConfigFile), &config); err != nil {
 		return "", nil, err
 	}
-	ledger, err := registrar{dir: dir}.key("ledger.key.pem", func() (crypto.Signer, error) { return sm2.GenerateKey(rand.Reader) })
-	if err != nil {
-		return "", nil, err
-	}
-	store, err := sqlstore.Open(ctx, filepath.Join(dir, "relay.db"), d.clock)
+	config.dir = dir
+	store, err := sqlstore.Open(ctx, config.database(), d.clock)
 	if err != nil {
 		return "", nil, err
 	}
 	d.closes = append(d.closes, store.Close)
-	origin = d.net.origin("relay")
-	node, err := relay.New(ctx, relay.Config{
-		Origin: origin, Anchors: anchors, PassKeys: []crypto.PublicKey{authority.PassKey()}, LedgerKey: ledger,
-		Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: d.clock, Logger: d.log.With("part", "relay"),
-	})
+	node, err := newRelay(ctx, config, store, d.log.With("part", "relay"))
 	if err != nil {
 		return "", nil, err
 	}

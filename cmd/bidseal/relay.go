@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"encoding/pem"
 	"errors"
@@ -238,7 +239,7 @@ func serveRelay(cmd *cobra.Command, config relayConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	r, err := newRelay(cmd, config, store, log)
+	r, err := newRelay(cmd.Context(), config, store, log)
 	if err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func serveRelay(cmd *cobra.Command, config relayConfig) (err error) {
 	return group.Wait()
 }
 
-func newRelay(cmd *cobra.Command, config relayConfig, store *sqlstore.Store, log *slog.Logger) (*relay.Relay, error) {
+func newRelay(ctx context.Context, config relayConfig, store *sqlstore.Store, log *slog.Logger) (*relay.Relay, error) {
 	anchors, err := config.anchors()
 	if err != nil {
 		return nil, err
@@ -290,7 +291,7 @@ func newRelay(cmd *cobra.Command, config relayConfig, store *sqlstore.Store, log
 	if err != nil {
 		return nil, err
 	}
-	return relay.New(cmd.Context(), relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
+	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
 		Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: log,
 		Origins: config.Origins, Limits: limits, PrivateMetrics: config.Admin != ""})
 }
