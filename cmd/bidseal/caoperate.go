@@ -21,6 +21,7 @@ const oneDay = 24 * time.Hour
 
 func newCACodeCommand(flags *caFlags) *cobra.Command {
 	var r ca.CodeRequest
+	var phone phoneSetup
 	var out string
 	cmd := &cobra.Command{
 		Use:   "enrolment-code",
@@ -39,7 +40,7 @@ func newCACodeCommand(flags *caFlags) *cobra.Command {
 			if r.Subject.Name == "" || out == "" {
 				return usagef("--name and --out are needed")
 			}
-			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeCode(ctx, cmd, a, r, out) })
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeCode(ctx, cmd, a, r, phone, out) })
 		},
 	}
 	f := cmd.Flags()
@@ -49,11 +50,20 @@ func newCACodeCommand(flags *caFlags) *cobra.Command {
 	f.StringVar(&r.Subject.Role, "role", "", "role in the organisation: admin or user")
 	f.DurationVar(&r.Validity, "validity", 365*oneDay, "life of the certificates")
 	f.DurationVar(&r.Expires, "expires", 7*oneDay, "how long the code may be used")
+	f.StringVar(&phone.relay, "relay", "", "origin of the relay, written into the file for the phone")
+	f.StringArrayVar(&phone.appOrigins, "app-origin", nil, "origin of the codes that the phone shall accept, written into the file; may be given several times")
 	f.StringVar(&out, "out", "", "file to be written; it must not exist")
 	return cmd
 }
 
-func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.CodeRequest, out string) error {
+// phoneSetup is what the command-line phone has to know besides the authority;
+// without it the phone must be told by flags of its own.
+type phoneSetup struct {
+	relay      string
+	appOrigins []string
+}
+
+func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.CodeRequest, phone phoneSetup, out string) error {
 	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
 		return usagef("%s exists", out)
 	}
@@ -61,6 +71,7 @@ func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.Cod
 	if err != nil {
 		return err
 	}
+	file.Relay, file.AppOrigins = phone.relay, phone.appOrigins
 	raw, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode enrolment code: %w", err)
