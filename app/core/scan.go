@@ -55,6 +55,25 @@ func (c *Core) Scan(ctx context.Context, text string) (*Session, error) {
 	return s, nil
 }
 
+// Identify tells which challenge a code belongs to without claiming it. Errors:
+// foreign_code, payload_invalid, not_enrolled.
+func (c *Core) Identify(text string) (protocol.CID, error) {
+	cfg, _, err := c.enrolled()
+	if err != nil {
+		return protocol.CID{}, classify(err)
+	}
+	payload, err := protocol.ParsePayload(text, cfg.AppOrigins)
+	if err != nil {
+		return protocol.CID{}, classify(err)
+	}
+	ks, err := protocol.Derive(payload.Secret)
+	if err != nil {
+		return protocol.CID{}, classify(err)
+	}
+	defer ks.Wipe()
+	return ks.CID, nil
+}
+
 // verify judges the opened request and finds the certificates that may answer.
 func (s *Session) verify(ctx context.Context) error {
 	c, r := s.core, s.opened.Request

@@ -80,12 +80,16 @@ func phoneScan(cmd *cobra.Command, code string, flags scanFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := resumePhone(cmd, phone); err != nil {
-		return err
-	}
 	text, err := codeText(code)
 	if err != nil {
 		return err
+	}
+	delivered, err := resumePhone(cmd, phone, text)
+	if err != nil {
+		return err
+	}
+	if delivered != nil {
+		return emit(cmd, newScanResult(delivered), func(w io.Writer) { printOutcome(w, delivered) })
 	}
 	s, err := phone.Scan(ctx, text)
 	if err != nil {
@@ -124,20 +128,29 @@ func codeText(code string) (string, error) {
 	return picture.Decode(raw)
 }
 
-// resumePhone delivers what an earlier run could not.
-func resumePhone(cmd *cobra.Command, phone *core.Core) error {
+// resumePhone delivers what an earlier run could not. Where that was the answer
+// to this very code, the scan is done and the outcome is returned.
+func resumePhone(cmd *cobra.Command, phone *core.Core, text string) (*core.Outcome, error) {
 	done, err := phone.Resume(cmd.Context())
-	if err != nil {
-		return err
+	if err != nil || len(done) == 0 {
+		return nil, err
 	}
+	cid, err := phone.Identify(text)
+	if err != nil {
+		return nil, err
+	}
+	var own *core.Outcome
 	for _, d := range done {
 		if d.Err != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "上次的结果未送达 / an earlier result was not delivered: %s (%v)\n", d.CID, d.Err)
 			continue
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "上次的结果已送达 / an earlier result was delivered now: %s\n", d.CID)
+		if d.CID == cid {
+			own = d.Outcome
+		}
 	}
-	return nil
+	return own, nil
 }
 
 // prompt asks on the terminal.
