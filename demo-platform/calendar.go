@@ -68,15 +68,15 @@ func (p plan) current(now time.Time) (running, before schedule) {
 	return running, p.cycle(cycle - 1)
 }
 
-// cycle lays out the n-th cycle since 1970. What falls on a weekend moves to Monday.
+// cycle lays out the n-th cycle since 1970. What falls on a weekend moves to Monday, but for the documents: theirs moves
+// to Friday, because it has to lie before the deadline.
 func (p plan) cycle(n int) schedule {
 	start := n*cycleDays + p.phase
-	deadline := workday(start+p.days, p.hour, 30)
 	return schedule{
 		Published: workday(start, 9, 0),
-		Documents: workday(start+p.days-p.days/3, 17, 0),
+		Documents: fridayOf(workday(start+p.days, 17, 0).AddDate(0, 0, -max(2, p.days/6))),
 		Questions: workday(start+p.days/2, 17, 0),
-		Deadline:  deadline,
+		Deadline:  workday(start+p.days, p.hour, 30),
 		Result:    workday(start+p.days+4, 16, 0),
 	}
 }
@@ -89,6 +89,18 @@ func workday(day, hour, minute int) time.Time {
 		return t.AddDate(0, 0, 2)
 	case time.Sunday:
 		return t.AddDate(0, 0, 1)
+	default:
+		return t
+	}
+}
+
+// fridayOf moves a weekend's time to the Friday before.
+func fridayOf(t time.Time) time.Time {
+	switch t.Weekday() {
+	case time.Saturday:
+		return t.AddDate(0, 0, -1)
+	case time.Sunday:
+		return t.AddDate(0, 0, -2)
 	default:
 		return t
 	}

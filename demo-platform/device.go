@@ -13,7 +13,7 @@ func device(userAgent string) string {
 		{"HarmonyOS", "HarmonyOS"}, {"OpenHarmony", "HarmonyOS"}, {"Android", "Android"}, {"iPhone", "iOS"}, {"iPad", "iPadOS"},
 		{"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"Linux", "Linux"},
 	})
-	return strings.Trim(name+" · "+system, " ·")
+	return strings.Trim(name+" / "+system, " /")
 }
 
 // first returns the name beside the first mark that occurs in the text.

@@ -21,8 +21,9 @@ async function copy(text) {
 
 // An animated code changes every two seconds, so a command takes the link at the moment it is copied.
 function withLink(command) {
-  const link = document.querySelector("bidseal-qr")?.payload;
-  return link ? command.replaceAll("LINK", link) : command;
+  const link = document.querySelector("bidseal-qr")?.link;
+  if (!link || command === "LINK") return link ?? command;
+  return command.replace(/'?\bLINK\b'?/, `'${link}'`);
 }
 
 document.addEventListener("click", (event) => {
