@@ -121,6 +121,12 @@ func TestOpenRefuses(t *testing.T) {
 		},
 		"file of another authority": func(dir string) { copyFile(t, other.dir, dir, keyFileName(keyIssuing)) },
 		"root of another authority": func(dir string) { copyFile(t, other.dir, dir, "root.pem") },
+		"file under another purpose": func(dir string) { // the name inside is rewritten, too
+			raw, err := os.ReadFile(filepath.Join(dir, keyFileName(keyOCSP)))
+			must(t, err)
+			raw = bytes.Replace(raw, []byte(`"purpose":"ocsp"`), []byte(`"purpose":"pass"`), 1)
+			must(t, os.WriteFile(filepath.Join(dir, keyFileName(keyPass)), raw, 0o600))
+		},
 		"flipped bit": func(dir string) {
 			path := filepath.Join(dir, keyFileName(keyKEK))
 			raw, err := os.ReadFile(path)
