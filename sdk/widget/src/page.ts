@@ -79,13 +79,13 @@ export class Page {
     this.ring.append(rect("track"), this.left);
     const box = make("div", "code");
     box.append(this.code.element);
-    this.frame.append(box, this.cover, this.ring);
+    this.frame.append(box, this.cover, this.ring, this.warning);
     const text = make("div", "text");
     text.setAttribute("role", "status");
     text.setAttribute("aria-live", "polite");
     text.append(this.message, this.hint, this.small);
     this.warning.setAttribute("role", "alert");
-    this.root.append(this.frame, text, this.warning, this.actions);
+    this.root.append(this.frame, text, this.actions);
     shadow.append(this.root);
   }
 

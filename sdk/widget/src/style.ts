@@ -15,7 +15,7 @@ const rules = `
 .ring .left { stroke: var(--bs-blue, #1f5eff); stroke-linecap: round; }
 .late .left { stroke: var(--bs-amber, #855300); }
 .cover { position: absolute; inset: 8px; display: grid; align-content: center; justify-items: center; gap: 8px; padding: 16px; border-radius: 8px;
-  background: var(--bs-surface, #fff); border: 1px solid var(--bs-line, #dfe1dc); transition: opacity var(--bs-motion, 150ms); }
+  background: var(--bs-surface, #fff); transition: opacity var(--bs-motion, 150ms); }
 .cover[hidden] { display: none; }
 .cover svg { width: 64px; height: 64px; fill: none; stroke: currentColor; stroke-width: 1.75; stroke-linecap: round; stroke-linejoin: round; color: var(--bs-ink-3, #5c667e); }
 [data-state=done] .cover svg { color: var(--bs-green, #13693f); }
@@ -29,7 +29,7 @@ const rules = `
 .message { font-weight: 600; }
 .hint { font-size: 14px; color: var(--bs-ink-2, #46506a); }
 .small { font-size: 12px; color: var(--bs-ink-3, #5c667e); font-family: var(--bs-mono, ui-monospace, Menlo, Consolas, monospace); }
-.warning { display: flex; gap: 8px; max-width: 26em; padding: 8px 12px; border-radius: 8px; font-size: 14px; text-align: left;
+.warning { position: absolute; left: 16px; right: 16px; bottom: 16px; padding: 8px 12px; border-radius: 8px; font-size: 14px; line-height: 1.5; text-align: left;
   color: var(--bs-amber, #855300); background: var(--bs-amber-soft, #fdf1d8); }
 .warning[hidden] { display: none; }
 .actions { display: flex; gap: 12px; min-height: 44px; }
