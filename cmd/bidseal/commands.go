@@ -10,6 +10,7 @@ func commands() []*cobra.Command {
 		newPlatformCommand(),
 		newRelayCommand(),
 		newCACommand(),
+		newEvidenceCommand(),
 		newBenchCommand(),
 		newVersionCommand(),
 	}
