@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"image/png"
@@ -42,6 +43,7 @@ type thread struct {
 	authority *catest.CA
 	platform  *catest.Platform
 	relay     string
+	ledger    crypto.Signer // the relay's
 	dir       string
 	client    *http.Client
 }
@@ -56,12 +58,13 @@ func newThread(t *testing.T) *thread {
 	th.must(err)
 	th.must(store.PutPlatform(t.Context(), relay.Platform{ID: th.platform.ID, Name: threadName, ChainHash: make([]byte, 32), APIKey: spki,
 		Origins: []string{"https://bid.example.cn"}, MaxKeep: 86400, Added: time.Now()}))
-	ledger, _, err := protocol.NewEphemeral()
+	key, err := sm2.GenerateKey(rand.Reader)
 	th.must(err)
+	th.ledger = key
 	server := httptest.NewUnstartedServer(nil)
 	th.relay = "http://" + server.Listener.Addr().String()
 	r, err := relay.New(t.Context(), relay.Config{Origin: th.relay, Anchors: th.authority.Store(), PassKeys: []crypto.PublicKey{th.authority.PassKey()},
-		LedgerKey: ledger, Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		LedgerKey: th.ledger, Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	th.must(err)
 	server.Config.Handler = r.Handler()
 	server.Start()
