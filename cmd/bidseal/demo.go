@@ -83,8 +83,12 @@ func runDemo(cmd *cobra.Command, o demoOptions) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ready, err := d.start(ctx, g)
 	if err != nil {
+		told := cmd.Context().Err() != nil // stopped while starting: not a failure
 		cancel()
-		return errors.Join(err, g.Wait())
+		if stopped := g.Wait(); !told {
+			return errors.Join(err, stopped)
+		}
+		return nil
 	}
 	if err := emit(cmd, ready, func(w io.Writer) { d.welcome(w, ready) }); err != nil {
 		cancel()

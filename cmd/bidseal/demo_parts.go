@@ -301,7 +301,6 @@ func (d *demo) enrolPhone(ctx context.Context, authority *ca.Authority, p demoPh
 	return err
 }
 
-
 // openPhone opens a phone's folder with the demo's own trust in TLS roots.
 func (d *demo) openPhone(ctx context.Context, dir string) (*core.Core, error) {
 	files, err := storage.OpenDir(dir)
@@ -313,6 +312,6 @@ func (d *demo) openPhone(ctx context.Context, dir string) (*core.Core, error) {
 		return nil, err
 	}
 	return core.Open(ctx, core.Options{
-		Files: files, Keys: keys, Transport: &phoneTransport{d.http}, App: "bidseal-cli/"+version, Now: d.clock, Log: d.log.With("part", "phone"),
+		Files: files, Keys: keys, Transport: &phoneTransport{d.http}, App: "bidseal-cli/" + version, Now: d.clock, Log: d.log.With("part", "phone"),
 	})
 }
