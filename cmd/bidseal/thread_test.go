@@ -14,6 +14,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +48,7 @@ type thread struct {
 	ledger    crypto.Signer // the relay's
 	dir       string
 	client    *http.Client
+	cut       atomic.Bool // results arrive at the relay, its answers are lost
 }
 
 func newThread(t *testing.T) *thread {
@@ -66,7 +69,14 @@ func newThread(t *testing.T) *thread {
 	r, err := relay.New(t.Context(), relay.Config{Origin: th.relay, Anchors: th.authority.Store(), PassKeys: []crypto.PublicKey{th.authority.PassKey()},
 		LedgerKey: th.ledger, Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	th.must(err)
-	server.Config.Handler = r.Handler()
+	handler := r.Handler()
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if th.cut.Load() && strings.HasSuffix(req.URL.Path, "/result") {
+			handler.ServeHTTP(httptest.NewRecorder(), req)
+			panic(http.ErrAbortHandler)
+		}
+		handler.ServeHTTP(w, req)
+	})
 	server.Start()
 	t.Cleanup(func() {
 		r.Drain(context.WithoutCancel(t.Context()))
@@ -357,6 +367,38 @@ func TestThread(t *testing.T) {
 		wrong.refused(protocol.CodePasswordWrong, l.link, "--approve")
 		phone.scan(l.link)
 		l.collect()
+	})
+	t.Run("answer lost after signing", func(t *testing.T) {
+		th.t = t
+		l := th.login(protocol.Policy{Match: protocol.MatchNone})
+		th.cut.Store(true)
+		phone.refused(protocol.CodeNetwork, l.link, "--approve")
+		th.cut.Store(false)
+		first := l.call(http.MethodGet, "", nil)
+		out := phone.scan(l.link) // another process
+		if !out.OK || out.Ledger == nil || !out.Ledger.Verified || out.Ledger.Index != first.Promise.Index {
+			t.Errorf("scan: %+v, the relay's first promise is %+v", out, first.Promise)
+		}
+		l.collect()
+	})
+	t.Run("digits from stdin", func(t *testing.T) {
+		th.t = t
+		l := th.login(protocol.Policy{Match: protocol.MatchType, TwoPhase: true})
+		right := l.judge("42", 3)
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"phone", "--state", phone.state, "scan", l.link, "--approve", "--password-file", phone.password},
+			strings.NewReader("4x\n42\n"), &stdout, &stderr)
+		if code != exitOK || <-right != "42" {
+			t.Fatalf("exit code %d\n%s%s", code, stdout.String(), stderr.String())
+		}
+		for _, want := range []string{"平台【" + threadName + "】请求【登录】", "登录示例电子交易平台", "数字不一致"} {
+			if !strings.Contains(stderr.String(), want) {
+				t.Errorf("%q was not shown:\n%s", want, stderr.String())
+			}
+		}
+		if !strings.Contains(stdout.String(), "已完成：登录") {
+			t.Errorf("stdout %q", stdout.String())
+		}
 	})
 	t.Run("revoked certificate", func(t *testing.T) {
 		th.t = t

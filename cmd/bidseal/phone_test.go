@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Wrong use ends with 2, a refusal with 1 and its code, before anything is
+// claimed or made.
+func TestPhoneRefusals(t *testing.T) {
+	dir := t.TempDir()
+	state := filepath.Join(dir, "phone")
+	text := filepath.Join(dir, "note.txt")
+	if err := os.WriteFile(text, []byte("not a picture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		exit int
+		code protocol.Code
+	}{
+		{"no state", []string{"certs"}, exitUsage, ""},
+		{"no code file", []string{"--state", state, "enrol"}, exitUsage, ""},
+		{"nothing to scan", []string{"--state", state, "scan", "--approve"}, exitUsage, ""},
+		{"no terminal and no decision", []string{"--state", state, "scan", "https://app/q#1"}, exitUsage, ""},
+		{"both decisions", []string{"--state", state, "scan", "https://app/q#1", "--approve", "--reject", "other"}, exitUsage, ""},
+		{"unknown reason", []string{"--state", state, "scan", "https://app/q#1", "--reject", "because"}, exitUsage, ""},
+		{"not enrolled", []string{"--state", state, "certs"}, exitFailed, protocol.CodeNotEnrolled},
+		{"scan before enrolment", []string{"--state", state, "scan", "https://app/q#1", "--approve"}, exitFailed, protocol.CodeNotEnrolled},
+		{"no picture", []string{"--state", state, "scan", text, "--approve"}, exitFailed, protocol.CodePictureNoCode},
+		{"no enrolment file", []string{"--state", state, "enrol", "--code", text}, exitFailed, protocol.CodeEnrolmentCode},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			exit, stdout, stderr := bidsealRun(t, append([]string{"phone", "--json"}, c.args...)...)
+			if exit != c.exit {
+				t.Fatalf("exit code %d, want %d: %s", exit, c.exit, stderr)
+			}
+			if c.code == "" {
+				return
+			}
+			var p protocol.Problem
+			if err := json.Unmarshal([]byte(stdout), &p); err != nil || p.Code != c.code {
+				t.Errorf("code %q, want %q (%v)", p.Code, c.code, err)
+			}
+			if !strings.Contains(stderr, protocol.Lookup(c.code).TitleZH) {
+				t.Errorf("stderr %q", stderr)
+			}
+		})
+	}
+}
