@@ -2,6 +2,7 @@ package demoplatform
 
 import (
 	"encoding/csv"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -87,7 +88,7 @@ func TestSignIn(t *testing.T) {
 	}
 
 	account := v.page("/account")
-	serial := strings.ToUpper(phone.Certificate().SerialNumber.Text(16))
+	serial := fmt.Sprintf("%X", phone.Certificate().SerialNumber.Bytes())
 	for _, want := range []string{"张三丰", "远景建设集团有限公司", "9133 0100 MA2X Q4TL 9B", "证书管理员", "移动证书登录", "Chrome / Windows"} {
 		if !strings.Contains(account, want) {
 			t.Errorf("the account page lacks %q", want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,7 @@ func (s *Site) functions(lang language, texts table) template.FuncMap {
 		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"mask":  maskName,
 		"fours": inFours,
+		"words": strings.Fields, // a command breaks between its words, never within --flags
 		"speak": speak,
 		"asset": s.assetPath,
 	}
