@@ -47,10 +47,7 @@ func (r *Relay) claim(ctx context.Context, ph *phone, cid protocol.CID, b protoc
 		return c, outcome{same: same}, nil
 	})
 	if err != nil {
-		if c.Progress.Device != ph.device { // what the other device does is not this one's business
-			return protocol.ClaimAnswer{}, err
-		}
-		return protocol.ClaimAnswer{}, withWinner(err, c, view(c, r.now()))
+		return protocol.ClaimAnswer{}, r.toHolder(ph, c, err)
 	}
 	box, err := r.cfg.Store.Part(ctx, cid, PartRequest)
 	if err != nil {
@@ -78,10 +75,19 @@ func (r *Relay) checkClaimKey(ctx context.Context, ph *phone, c Challenge, kClai
 // phoneMove is move with the winner for a device that holds or held the claim.
 func (r *Relay) phoneMove(ctx context.Context, ph *phone, cid protocol.CID, do step) (Challenge, error) {
 	c, err := r.move(ctx, cid, do)
-	if err != nil && c.Progress.Device == ph.device {
-		return c, withWinner(err, c, view(c, r.now()))
+	if err != nil {
+		err = r.toHolder(ph, c, err)
 	}
 	return c, err
+}
+
+// toHolder adds the state that won for a device that holds or held the claim;
+// what another device does is not this one's business.
+func (r *Relay) toHolder(ph *phone, c Challenge, err error) error {
+	if c.Progress.Device != ph.device {
+		return err
+	}
+	return withWinner(err, c, view(c, r.now()))
 }
 
 // open is the first of two phases.
@@ -130,11 +136,14 @@ func (r *Relay) result(ctx context.Context, ph *phone, cid protocol.CID, b proto
 		return r.repeated(ctx, ph, cid, digest, r.storeError(ctx, err))
 	}
 	// The decision is taken before the costly check of the receipt, and again by
-	// the swap. Only a device that could deliver is worth verifying for.
+	// the swap. Only a device that could deliver is worth verifying for, and what
+	// was not verified is not taken either if the state moved on meanwhile.
 	fulfilled, err := c.Progress.Fulfil(c.Terms, r.now(), ph.device, b.ClaimSeq, digest)
-	if err == nil && fulfilled.State != c.Progress.State {
-		err = r.checkResult(ctx, ph, c, b, digest)
-		if err != nil {
+	if err != nil {
+		return protocol.ResultAnswer{}, r.toHolder(ph, c, err)
+	}
+	if fulfilled.State != c.Progress.State {
+		if err := r.checkResult(ctx, ph, c, b, digest); err != nil {
 			return protocol.ResultAnswer{}, err
 		}
 	}
@@ -198,7 +207,11 @@ func (r *Relay) phoneEnds(ctx context.Context, ph *phone, cid protocol.CID, seq 
 	if err != nil {
 		return protocol.ResultAnswer{}, r.storeError(ctx, err)
 	}
-	if after, err := next(c.Progress, r.now()); err == nil && after.State != c.Progress.State {
+	after, err := next(c.Progress, r.now())
+	if err != nil {
+		return protocol.ResultAnswer{}, r.toHolder(ph, c, err)
+	}
+	if after.State != c.Progress.State {
 		if err := r.checkDeviceReceipt(ctx, ph, c, seq, reason, receipt); err != nil {
 			return protocol.ResultAnswer{}, err
 		}
