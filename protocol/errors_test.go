@@ -82,6 +82,9 @@ func TestProblems(t *testing.T) {
 	if secret.Code != protocol.CodeInternal || secret.Detail != "" || secret.Status != 500 {
 		t.Fatalf("%+v", secret)
 	}
+	if p := protocol.ProblemOf(protocol.Errorf(protocol.CodeInternal, "password of the database")); p.Detail != "" {
+		t.Fatalf("%+v", p)
+	}
 	if e := (protocol.Problem{Code: "invented"}).Err(); e.Code != protocol.CodeInternal {
 		t.Fatalf("%+v", e)
 	}

@@ -102,6 +102,9 @@ func (p Progress) EndError() error {
 	case StateRejected:
 		return Errorf(CodeRejected, "the user rejected")
 	case StateFailed:
+		if _, known := catalogue()[p.Code]; !known { // out of a store or a relay that means something else
+			return Errorf(CodeInternal, "the challenge has failed for an unknown reason")
+		}
 		return Errorf(p.Code, "the challenge has failed")
 	case StateFulfilled, StateCompleted:
 		return Errorf(CodeAlreadyEnded, "a result is stored")

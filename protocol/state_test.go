@@ -279,3 +279,15 @@ func TestTerms(t *testing.T) {
 	seal.Kind = "pay"
 	wantCode(t, protocol.CheckTerms(seal), protocol.CodeKindUnsupported)
 }
+
+// TestEveryEndHasItsError holds that an end says why, also one that nobody knows.
+func TestEveryEndHasItsError(t *testing.T) {
+	for _, code := range []protocol.Code{"", "no such code"} {
+		wantCode(t, protocol.Progress{State: protocol.StateFailed, Code: code}.EndError(), protocol.CodeInternal)
+	}
+	for state, p := range reached(t) {
+		if ended := p.EndError() != nil; ended != (state.Terminal() || state == protocol.StateFulfilled) {
+			t.Errorf("%s: %v", state, p.EndError())
+		}
+	}
+}

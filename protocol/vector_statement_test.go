@@ -106,6 +106,7 @@ func itemCases(t testing.TB) []tried {
 	}
 	bad := protocol.CodeStatementInvalid
 	change("statement_items", "two items, one of them failed", "", func(*protocol.Statement) {})
+	change("statement_items_done", "two items, both done", "", func(s *protocol.Statement) { s.Outcomes[1].Code, s.NOK, s.NFail = "ok", 2, 0 })
 	change("statement_items_missing", "an item is not listed", bad, func(s *protocol.Statement) { s.Items = s.Items[:1] })
 	change("statement_items_order", "items in another order", bad, func(s *protocol.Statement) { s.Items[0], s.Items[1] = s.Items[1], s.Items[0] })
 	change("statement_outcome_order", "outcomes in another order", bad, func(s *protocol.Statement) {
