@@ -169,6 +169,7 @@ func TestDemoKilledBetweenResultAndAck(t *testing.T) {
 		t.Fatalf("start: %d %+v", status, p)
 	}
 	scan(t, demo.ready.Phones[0], p.Frames[0].Link)
+	v.until(p.ID, "done") // verified, not yet committed; a kill during the verification costs the lease's 30 s, which sdk tests by its clock
 	if code := demo.end(t, syscall.SIGKILL); code != -1 {
 		t.Fatalf("exit code %d after SIGKILL", code)
 	}
