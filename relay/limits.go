@@ -44,6 +44,9 @@ func DefaultLimits() Limits {
 	}
 }
 
+// minPing keeps a turn of the ping wheel longer than its ticks.
+const minPing = 100 * time.Millisecond
+
 // orDefault puts the default where v is zero; a negative value is refused by check.
 func orDefault[T int | time.Duration](v *T, def T) {
 	if *v == 0 {
@@ -80,6 +83,9 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) check() error {
 	if l.OpenBox > protocol.MaxJSON {
 		return fmt.Errorf("limits: open box of %d bytes is beyond %d", l.OpenBox, protocol.MaxJSON)
+	}
+	if l.PingEvery < minPing {
+		return fmt.Errorf("limits: pings every %s, at least %s apart", l.PingEvery, minPing)
 	}
 	for _, v := range []int{l.Connections, l.Waiters, l.OpenPerPlatform, l.CallsPerDevice, l.WrongClaims, l.WatchesPerCID,
 		l.FeedsPerKey, l.Verifications, l.Queue, l.OpenBox, l.CachedCerts} {

@@ -490,3 +490,5 @@ func (p *platform) feed(store string, after int64) protocol.FeedPage {
 	must(p.w.t, p.call(http.MethodGet, "/v1/feed?"+q.Encode(), nil, &page))
 	return page
 }
+
+func itoa(n int64) string { return fmt.Sprint(n) }
