@@ -81,7 +81,8 @@ func (s *Session) approve(ctx context.Context, certificateID string, password []
 		return nil, err
 	}
 	if err := s.core.remember(ctx, s.who); err != nil {
-		return nil, err
+		// What is signed is delivered all the same; the platform is new once more.
+		s.core.opt.Log.Error("the platform is not remembered", "error", err.Error())
 	}
 	s.ended = true
 	return s.core.deliver(ctx, item)
@@ -92,7 +93,7 @@ func (s *Session) approve(ctx context.Context, certificateID string, password []
 func (s *Session) confirm(ctx context.Context) error {
 	policy := s.opened.Request.Policy
 	switch {
-	case !policy.TwoPhase || s.ready:
+	case !policy.TwoPhase || s.ready.Load():
 		return nil
 	case policy.Match == protocol.MatchType:
 		return protocol.Errorf(protocol.CodeMatchRequired, "enter the digits first")

@@ -21,7 +21,7 @@ type claimNote struct {
 	ClaimID protocol.Bytes `json:"claim_id"`
 	Frame   protocol.Bytes `json:"frame,omitzero"` // of claim 1, which later claims inherit
 	Used    bool           `json:"used,omitzero"`  // its keys went out: a new scan needs a new claim
-	At      int64          `json:"at"`             // Unix seconds
+	At      int64          `json:"at"`             // Unix seconds, uncorrected
 }
 
 func claimName(cid protocol.CID) string { return claimPrefix + cid.String() + fileExtension }
@@ -36,7 +36,7 @@ func (c *Core) noteClaim(ctx context.Context, cid protocol.CID, frame *protocol.
 	if err := c.dropOldClaims(ctx); err != nil {
 		return nil, err
 	}
-	n := claimNote{V: 1, At: c.now().Unix()}
+	n := claimNote{V: 1, At: c.opt.Now().Unix()}
 	if frame != nil {
 		n.Frame = frame.Bytes()
 	}
@@ -70,7 +70,7 @@ func (c *Core) dropOldClaims(ctx context.Context) error {
 	}
 	for _, name := range names {
 		var n claimNote
-		if _, err := readJSON(ctx, c.opt.Files, name, &n); err == nil && c.now().Sub(time.Unix(n.At, 0)).Abs() < claimKept {
+		if _, err := readJSON(ctx, c.opt.Files, name, &n); err == nil && c.opt.Now().Sub(time.Unix(n.At, 0)).Abs() < claimKept {
 			continue
 		}
 		if err := c.opt.Files.Remove(ctx, name); err != nil {

@@ -286,3 +286,37 @@ func TestNoStaple(t *testing.T) {
 		t.Error("a staple out of nowhere")
 	}
 }
+
+// What a server says of a refusal reaches terminals and logs without control
+// characters, and not at any length.
+func TestRefusalIsPrintable(t *testing.T) {
+	w := enrolled(t)
+	d := w.login(order{})
+	w.intercept = func(core.Call, func() core.Answer) (core.Answer, error) {
+		return refuse(protocol.Errorf(protocol.CodeForbidden, "red \x1b[31m\u202ehere%s", strings.Repeat("x", 1000))), nil
+	}
+	_, err := w.phone.Scan(t.Context(), d.link)
+	wantCode(t, err, protocol.CodeForbidden)
+	if text := err.Error(); strings.ContainsAny(text, "\x1b\u202e") || len(text) > 400 || !strings.Contains(text, "red [31mhere") {
+		t.Errorf("%q", text)
+	}
+}
+
+// An undelivered result is not kept for ever.
+func TestResumeGivesUp(t *testing.T) {
+	w := enrolled(t)
+	s := w.scan(w.login(order{}))
+	w.loseResults(false)
+	_, err := s.Approve(t.Context(), s.Review().Candidates[0].ID, []byte(password))
+	wantCode(t, err, protocol.CodeNetwork)
+	for _, step := range []struct{ days, left int }{{6, 1}, {2, 0}} {
+		w.clock.add(time.Duration(step.days) * 24 * time.Hour)
+		_, err := w.phone.Resume(t.Context())
+		must(t, err)
+		left, err := w.files.List(t.Context(), "outbox-")
+		must(t, err)
+		if len(left) != step.left {
+			t.Errorf("after %d more days: %d left, want %d", step.days, len(left), step.left)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func TestRelayLearnsNothing(t *testing.T) {
 	_, box := d.collect()
 	for _, call := range w.calls {
 		text := call.URL + string(call.Body)
-		for _, secret := range []string{"登录示例", protocol.Bytes(box.Statement).String(), strings.SplitN(d.link, "#", 2)[1]} {
+		for _, secret := range []string{"登录示例", box.Statement.String(), strings.SplitN(d.link, "#", 2)[1]} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s %s carries %.20q", call.Method, call.URL, secret)
 			}
@@ -105,6 +105,21 @@ func TestDigitsThreeTimesWrong(t *testing.T) {
 	wantCode(t, s.EnterDigits(t.Context(), "11"), protocol.CodeMatchWrong)
 	wantCode(t, s.EnterDigits(t.Context(), "12"), protocol.CodeMatchWrong)
 	wantCode(t, s.EnterDigits(t.Context(), "13"), protocol.CodeMatchFailed)
+	wantCode(t, s.EnterDigits(t.Context(), "42"), protocol.CodeAlreadyEnded)
+}
+
+// A platform that counts the third wrong digits itself and only then ends the
+// challenge: the phone does not go on in between.
+func TestNoTriesLeft(t *testing.T) {
+	w := enrolled(t)
+	d := w.login(order{digits: "42"})
+	s := w.scan(d)
+	w.relay.onOpen = func(c *challenge) {
+		box, err := d.keys(c.open.ClaimSeq, c.open.KEM).Seal(protocol.BoxReady, protocol.ReadyBox{Code: protocol.ReadyMatch})
+		must(t, err)
+		w.relay.answerOpen(c, protocol.ReadyBody{ClaimSeq: c.open.ClaimSeq, Next: protocol.StateClaimed, Box: box})
+	}
+	wantCode(t, s.EnterDigits(t.Context(), "41"), protocol.CodeMatchFailed)
 	wantCode(t, s.EnterDigits(t.Context(), "42"), protocol.CodeAlreadyEnded)
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -47,7 +48,7 @@ func (c *Core) deliver(ctx context.Context, item *outboxItem) (*Outcome, error) 
 		refused := classify(err)
 		if won := winner(refused, item); won != nil {
 			answer, err = *won, nil
-		} else if final(refused) {
+		} else if final(refused) || c.now().Sub(time.Unix(item.At, 0)) > protocol.MaxKeepLimit {
 			if err := c.opt.Files.Remove(ctx, outboxName(item.CID)); err != nil {
 				return nil, err
 			}
@@ -79,14 +80,15 @@ func winner(e *protocol.Error, item *outboxItem) *protocol.ResultAnswer {
 	return &protocol.ResultAnswer{State: w.State, Rev: w.Rev, Promise: w.Promise}
 }
 
-// final reports whether a refusal will never turn into an acceptance.
+// final reports whether a refusal will never turn into an acceptance: all but
+// those that say nothing about the challenge.
 func final(e *protocol.Error) bool {
 	switch e.Code {
 	case protocol.CodeNetwork, protocol.CodeClockSkew, protocol.CodeClockWrong, protocol.CodeUnauthorized, protocol.CodeInternal,
-		protocol.CodeRateLimited:
+		protocol.CodeRateLimited, protocol.CodeOverloaded, protocol.CodeUnavailable:
 		return false
 	}
-	return !protocol.Lookup(e.Code).Retryable
+	return true
 }
 
 // Delivery is one item that Resume worked on.

@@ -47,7 +47,8 @@ func (c *Core) Scan(ctx context.Context, text string) (*Session, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
-	s := &Session{core: c, ks: ks, opened: opened, note: note, seq: answer.ClaimSeq, rev: answer.Rev, tries: protocol.MatchTries}
+	s := &Session{core: c, ks: ks, opened: opened, note: note, seq: answer.ClaimSeq, rev: answer.Rev}
+	s.tries.Store(protocol.MatchTries)
 	if err := s.verify(ctx); err != nil {
 		s.failed(ctx, err)
 		return nil, classify(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
@@ -21,12 +22,13 @@ type Session struct {
 	shown       []string
 	candidates  []Certificate
 
-	mu    sync.Mutex
-	seq   uint32 // of the claim
-	rev   int64  // newest seen
+	ready atomic.Bool  // two phases: the platform confirmed this claim
+	tries atomic.Int32 // of the digits
+
+	mu    sync.Mutex // held through an operation, also while it waits
+	seq   uint32     // of the claim
+	rev   int64      // newest seen
 	keys  *protocol.ClaimKeys
-	ready bool // two phases: the platform confirmed this claim
-	tries int  // of the digits
 	ended bool
 }
 
@@ -55,16 +57,14 @@ type Review struct {
 	Left        time.Duration
 }
 
-// Review describes the request.
+// Review describes the request. It does not wait for an operation.
 func (s *Session) Review() Review {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	r, now := s.opened.Request, s.core.now()
 	return Review{
 		CID: r.CID, Kind: r.Kind, Operation: protocol.KindLabel(r.Kind),
 		Platform: r.Platform, PlatformName: s.who.identity.CommonName, Organisation: s.who.identity.Organisation,
 		Lines: s.shown, Display: r.Display, Initiator: r.Initiator, Candidates: s.candidates,
-		NeedsDigits: r.Policy.Match == protocol.MatchType && !s.ready, TriesLeft: s.tries,
+		NeedsDigits: r.Policy.Match == protocol.MatchType && !s.ready.Load(), TriesLeft: int(s.tries.Load()),
 		Familiarity: s.familiarity, ClockOffset: s.core.ClockOffset(),
 		Expires: time.Unix(r.EXP, 0).UTC(), Left: timeLeft(r, now),
 	}
@@ -79,7 +79,8 @@ func (s *Session) renewKeys(seq uint32) error {
 	if s.keys != nil {
 		s.keys.Wipe()
 	}
-	s.seq, s.keys, s.ready = seq, claim, false
+	s.seq, s.keys = seq, claim
+	s.ready.Store(false)
 	return nil
 }
 
@@ -119,7 +120,7 @@ func (s *Session) EnterDigits(ctx context.Context, digits string) error {
 	if err := s.live(); err != nil {
 		return classify(err)
 	}
-	if s.ready {
+	if s.ready.Load() {
 		return nil
 	}
 	return result(s.open(ctx, protocol.OpenBox{Digits: digits}))
@@ -193,7 +194,7 @@ func (s *Session) answered(st *protocol.ChallengeState) (done bool, err error) {
 	}
 	switch {
 	case box.Code == protocol.ReadyOK && st.Ready.Next == protocol.StateReady:
-		s.ready = true
+		s.ready.Store(true)
 		return true, nil
 	case box.Code == protocol.ReadyMatch && st.Ready.Next == protocol.StateClaimed:
 		return true, s.returned(st.ClaimSeq, box.TriesLeft)
@@ -204,8 +205,9 @@ func (s *Session) answered(st *protocol.ChallengeState) (done bool, err error) {
 // returned goes on after wrong digits: the relay counted one more claim, which
 // has keys of its own.
 func (s *Session) returned(seq uint32, triesLeft int) error {
-	s.tries = min(max(0, triesLeft), protocol.MatchTries)
-	if s.tries == 0 {
+	left := min(max(0, triesLeft), protocol.MatchTries)
+	s.tries.Store(int32(left))
+	if left == 0 {
 		s.ended = true
 		return protocol.Errorf(protocol.CodeMatchFailed, "no tries left")
 	}
@@ -215,7 +217,7 @@ func (s *Session) returned(seq uint32, triesLeft int) error {
 	if err := s.renewKeys(seq); err != nil {
 		return err
 	}
-	return protocol.Errorf(protocol.CodeMatchWrong, "%d tries left", s.tries)
+	return protocol.Errorf(protocol.CodeMatchWrong, "%d tries left", left)
 }
 
 // gone notes that the challenge has ended where an error says so.

@@ -3,7 +3,9 @@ package core
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -98,11 +100,27 @@ func (c *Core) once(ctx context.Context, call Call, head func(*Call) error) ([]b
 	return nil, refusal(answer)
 }
 
+// maxDetail bounds what is kept of a server's words, in characters.
+const maxDetail = 300
+
+// printable strips what a hostile server could do to a terminal or a log.
+func printable(detail string) string {
+	clean := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return -1
+	}, detail))
+	return string(clean[:min(len(clean), maxDetail)])
+}
+
 // refusal reads the problem document of a refused call.
 func refusal(a Answer) *protocol.Error {
 	var p protocol.Problem
 	if protocol.DecodeJSONOpen(a.Body, &p, nil) == nil && p.Code != "" {
-		return p.Err()
+		err := p.Err()
+		err.Detail = printable(err.Detail)
+		return err
 	}
 	code := protocol.CodeInternal
 	switch {

@@ -111,6 +111,5 @@ func newScalar() ([]byte, *sm2.PrivateKey, error) {
 
 // wipeKey overwrites a private key.
 func wipeKey(key *sm2.PrivateKey) {
-	//lint:ignore SA1019 there is no other way to reach the words of the scalar
 	clear(key.D.Bits())
 }
