@@ -50,6 +50,7 @@ type Relay struct {
 
 	hub       *hub
 	gate      *gate
+	turns     *turns
 	certs     *certCache
 	passes    *passCache
 	platforms *platformCache
@@ -116,7 +117,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 	l := cfg.Limits
 	r := &Relay{
 		cfg: cfg, authority: authority, ledgerKey: key, sign: SignPromises(cfg.LedgerKey), storeID: id, log: cfg.Logger, limits: l,
-		hub: newHub(cfg.Bus), gate: newGate(l.Verifications, l.Queue),
+		hub: newHub(cfg.Bus), gate: newGate(l.Verifications, l.Queue), turns: newTurns(),
 		platforms: newPlatformCache(cfg.Directory, cfg.Clock, l.LookupTTL),
 		denied:    newLookup(l.CachedCerts, l.LookupTTL, cfg.Clock, cfg.Directory.Denied),
 		origins:   newLookup(1, l.LookupTTL, cfg.Clock, allOrigins(cfg.Directory)),

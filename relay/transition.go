@@ -10,7 +10,7 @@ import (
 )
 
 // maxTries bounds the repetitions of a compare-and-swap. Each lost round means
-// that somebody else moved the challenge, which can happen only a few times.
+// that another node moved the challenge, which can happen only a few times.
 const maxTries = 16
 
 // step computes the next challenge from the newest one. It has no side effects:
@@ -29,6 +29,11 @@ type outcome struct {
 // move is the only way in which state changes: read, let the step decide, swap;
 // read again where somebody was faster.
 func (r *Relay) move(ctx context.Context, cid protocol.CID, do step) (Challenge, error) {
+	pass, err := r.turns.take(ctx, cid)
+	if err != nil {
+		return Challenge{}, err
+	}
+	defer pass()
 	for range maxTries {
 		c, err := r.cfg.Store.Get(ctx, cid)
 		if err != nil {
