@@ -22,6 +22,8 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
+func testTime() time.Time { return time.Unix(1_800_000_000, 0) }
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

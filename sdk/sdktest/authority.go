@@ -145,6 +145,9 @@ func (a *Authority) platform(id, name string) (certified, error) {
 // Root is the anchor.
 func (a *Authority) Root() *smx509.Certificate { return a.root.cert }
 
+// Issuing is the authority that issues the certificates.
+func (a *Authority) Issuing() *smx509.Certificate { return a.issuing.cert }
+
 // Anchors is a store with the root alone.
 func (a *Authority) Anchors() (*trust.Store, error) { return trust.NewStore(a.root.cert) }
 

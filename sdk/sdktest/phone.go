@@ -210,7 +210,7 @@ func (s *Scan) Digits(ctx context.Context, digits string) error {
 
 // Approve signs the statement and the receipt and sends them.
 func (s *Scan) Approve(ctx context.Context) error {
-	body, err := s.sign(ctx)
+	body, err := s.Sign(ctx)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,8 @@ func (s *Scan) Approve(ctx context.Context) error {
 	return s.phone.call(ctx, http.MethodPost, s.Request.CID, "/result", body, &a)
 }
 
-func (s *Scan) sign(ctx context.Context) (*protocol.ResultBody, error) {
+// Sign makes the result without sending it.
+func (s *Scan) Sign(ctx context.Context) (*protocol.ResultBody, error) {
 	p, r := s.phone, s.Request
 	now := p.env.Clock.Now().Unix()
 	statement := protocol.Statement{V: protocol.Version, Typ: r.Kind, Aud: r.Platform, CID: r.CID, RH: s.opened.RH, Nonce: r.Nonce,

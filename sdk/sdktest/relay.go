@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"cmp"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -151,6 +152,46 @@ func (r *Relay) State(cid protocol.CID) (protocol.ChallengeState, bool) {
 		return protocol.ChallengeState{}, false
 	}
 	return r.view(cid, c), true
+}
+
+// Await waits until a challenge stands as fits says, or ctx ends.
+func (r *Relay) Await(ctx context.Context, cid protocol.CID, fits func(protocol.ChallengeState) bool) error {
+	for {
+		r.mu.Lock()
+		c, changed := r.challenges[cid], r.changed
+		done := c != nil && fits(r.view(cid, c))
+		r.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// BoxR is the sealed request of a challenge, as phones get it.
+func (r *Relay) BoxR(cid protocol.CID) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.challenges[cid]; c != nil {
+		return c.body.BoxR
+	}
+	return nil
+}
+
+// Touch tells the platform of a challenge again, as if something had changed.
+func (r *Relay) Touch(cid protocol.CID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.challenges[cid]
+	if c == nil {
+		return protocol.Errorf(protocol.CodeNotFound, "no such challenge")
+	}
+	r.moved(c, c.progress)
+	return nil
 }
 
 // Sweep expires what is due.
