@@ -78,7 +78,7 @@ type Request struct {
 	E         Bytes            `json:"e"`        // ephemeral SM2 key, 04 | X | Y
 	Initiator *Initiator       `json:"initiator,omitzero"`
 	Display   []string         `json:"display,omitzero"`
-	Items     []jsontext.Value `json:"items,omitzero"` // kind-specific, SPEC.md section 9
+	Items     []jsontext.Value `json:"items,omitzero"` // kind-specific, SPEC.md section 12
 	Expect    *Expect          `json:"expect,omitzero"`
 	Policy    Policy           `json:"policy"`
 	Crit      []string         `json:"crit,omitzero"`
