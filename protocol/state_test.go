@@ -1,7 +1,9 @@
 package protocol_test
 
 import (
+	"os"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/bidseal/bidseal/protocol"
@@ -102,6 +104,41 @@ func TestEveryStateAndEvent(t *testing.T) {
 			if err != nil && codeOf(err) != string(protocol.CodeClaimedByOther) && !reflect.DeepEqual(next, p) {
 				t.Errorf("%s, event %d %s: refused, and changed all the same", state, n, e.Name)
 			}
+		}
+	}
+}
+
+// TestSpecificationHasTheTable holds SPEC.md's table to what the code does,
+// column by column; the last one is what the sweeper writes.
+func TestSpecificationHasTheTable(t *testing.T) {
+	rows := make(map[string][]string)
+	for line := range strings.Lines(string(must(os.ReadFile("SPEC.md"))(t))) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i], _, _ = strings.Cut(strings.TrimSpace(cells[i]), ",")
+		}
+		if len(cells) == 13 && len(cells[1]) > 0 && rows[cells[0]] == nil {
+			rows[cells[0]] = cells[1:]
+		}
+	}
+	for state, p := range reached(t) {
+		if p.Due() == 0 {
+			continue
+		}
+		row := rows[string(state)]
+		if row == nil {
+			t.Fatalf("SPEC.md has no row for %s", state)
+		}
+		for n, e := range tableEvents()[:11] {
+			e.AtMS = 5000
+			next, err := apply(p, terms(true), e)
+			if got := outcome(next, err); got != row[n] {
+				t.Errorf("%s, column %d: the code says %s, SPEC.md %s", state, n+1, got, row[n])
+			}
+		}
+		swept, _ := p.Expire(p.Due() + 1)
+		if got := strings.TrimSuffix(string(swept.State)+"("+string(swept.Code)+")", "()"); got != row[11] {
+			t.Errorf("%s, due: the code says %s, SPEC.md %s", state, got, row[11])
 		}
 	}
 }
