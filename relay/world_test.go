@@ -104,6 +104,8 @@ type world struct {
 	server    *httptest.Server
 	origin    string
 	platform  *platform
+	elsewhere string // address of a relay in another process
+	stopped   bool
 }
 
 type option func(*relay.Config)
@@ -136,12 +138,16 @@ func (w *world) start(options ...option) {
 	}
 	r, err := relay.New(w.t.Context(), cfg)
 	must(w.t, err)
-	w.store, w.relay = store, r
+	w.store, w.relay, w.stopped, w.elsewhere = store, r, false, ""
 	w.server.Config.Handler = r.Handler()
 	w.server.Start()
 }
 
 func (w *world) stop() {
+	if w.stopped {
+		return
+	}
+	w.stopped = true
 	w.relay.Drain(context.Background())
 	w.server.CloseClientConnections()
 	w.server.Close()
@@ -161,7 +167,10 @@ func (w *world) restart() {
 func (w *world) do(req *http.Request) (*http.Response, error) {
 	u := *req.URL
 	req.Host = u.Host
-	u.Host = w.server.Listener.Addr().String()
+	u.Host = w.elsewhere
+	if u.Host == "" {
+		u.Host = w.server.Listener.Addr().String()
+	}
 	req.URL = &u
 	return w.server.Client().Do(req)
 }
