@@ -230,7 +230,7 @@ func TestEnvelopedForms(t *testing.T) {
 			}
 		}
 	}
-	for _, size := range []int{31, 33, 80} {
+	for _, size := range []int{31, 33, 80, damaged48, damaged64} {
 		w := newWorld(t)
 		w.authority.respond = func(sign, encrypt *smx509.Certificate, key *sm2.PrivateKey) []byte {
 			return csrResponse(t, sign, enveloped(t, sign, key, size), encrypt, false)
@@ -239,6 +239,12 @@ func TestEnvelopedForms(t *testing.T) {
 		wantCode(t, err, protocol.CodeIssuanceConflict)
 	}
 }
+
+// Wrapped keys with something else than padding beside the key.
+const (
+	damaged48 = -48
+	damaged64 = -64
+)
 
 // scalarOf is the private key's 32 bytes.
 func scalarOf(t testing.TB, key *sm2.PrivateKey) []byte {
@@ -262,6 +268,13 @@ func enveloped(t testing.TB, to *smx509.Certificate, key *sm2.PrivateKey, size i
 	scalar := scalarOf(t, key)
 	plain := make([]byte, 96)
 	switch size {
+	case damaged48:
+		size = 48
+		copy(plain, scalar)
+	case damaged64:
+		size = 64
+		copy(plain[32:], scalar)
+		plain[0] = 1
 	case 48:
 		copy(plain, scalar)
 		for i := 32; i < 48; i++ {

@@ -67,6 +67,20 @@ func shrunk(img image.Image, width int) image.Image {
 	return out
 }
 
+// noisy replaces one pixel in twenty, as a poor camera does in the dark.
+func noisy(img image.Image) image.Image {
+	out := image.NewGray(img.Bounds())
+	draw.Draw(out, out.Bounds(), img, image.Point{}, draw.Src)
+	state := uint32(1)
+	for i := range out.Pix {
+		state = state*1664525 + 1013904223 // Numerical Recipes' generator: the same picture in every run
+		if state>>24 < 13 {
+			out.Pix[i] = byte(state >> 16)
+		}
+	}
+	return out
+}
+
 func TestDecode(t *testing.T) {
 	for name, file := range map[string][]byte{
 		"code alone":           encoded(t, code(t, 256), 0),
@@ -74,6 +88,8 @@ func TestDecode(t *testing.T) {
 		"photograph":           encoded(t, page(t, 280), 60),
 		"large photograph":     encoded(t, shrunk(page(t, 320), 3000), 75),
 		"two pixels a module":  encoded(t, shrunk(code(t, 512), 100), 0),
+		"noise, read at half":  encoded(t, noisy(code(t, 600)), 0),
+		"small, read doubled":  encoded(t, shrunk(code(t, -1), 100), 0),
 		"screenshot of 80 per": encoded(t, shrunk(page(t, 300), 1024), 0),
 	} {
 		got, err := picture.Decode(file)
