@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"time"
@@ -19,7 +20,7 @@ const claimKept = 30 * time.Minute
 type claimNote struct {
 	V       int            `json:"v"`
 	ClaimID protocol.Bytes `json:"claim_id"`
-	Frame   protocol.Bytes `json:"frame,omitzero"` // of claim 1, which later claims inherit
+	Frame   protocol.Bytes `json:"frame,omitzero"` // as it was scanned
 	Used    bool           `json:"used,omitzero"`  // its keys went out: a new scan needs a new claim
 	At      int64          `json:"at"`             // Unix seconds, uncorrected
 }
@@ -40,17 +41,19 @@ func (c *Core) noteClaim(ctx context.Context, cid protocol.CID, frame *protocol.
 	if frame != nil {
 		n.Frame = frame.Bytes()
 	}
-	found, err := readJSON(ctx, c.opt.Files, claimName(cid), &n)
+	var kept claimNote
+	found, err := readJSON(ctx, c.opt.Files, claimName(cid), &kept)
 	if err != nil {
 		return nil, err
 	}
-	if found && !n.Used && len(n.ClaimID) == claimIDSize {
-		return &n, nil
+	// A code that was scanned anew is another claim: under the old id a first
+	// attempt that never arrived would be judged by a frame that is long gone.
+	if found && !kept.Used && len(kept.ClaimID) == claimIDSize && bytes.Equal(kept.Frame, n.Frame) {
+		return &kept, nil
 	}
 	if n.ClaimID, err = protocol.Random(claimIDSize); err != nil {
 		return nil, err
 	}
-	n.Used = false
 	return &n, writeJSON(ctx, c.opt.Files, claimName(cid), n)
 }
 
