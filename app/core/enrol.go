@@ -66,7 +66,7 @@ func (c *Core) Enrol(ctx context.Context, file *caapi.EnrolmentFile, setup Setup
 	}
 	raw, refused := c.proven(ctx, Call{Method: "POST", URL: next.CA + caapi.PathEnrol, Body: pending.Body}, "")
 	if refused != nil {
-		return nil, refused
+		return nil, c.abandon(ctx, name, pending, refused)
 	}
 	var answer caapi.EnrolAnswer
 	if err := decode(raw, &answer); err != nil {
@@ -137,6 +137,23 @@ func (c *Core) prepareEnrolment(ctx context.Context, name string, file *caapi.En
 	}
 	p = pendingEnrolment{V: 1, RequestID: id, Body: body}
 	return &p, writeJSON(ctx, c.opt.Files, name, p)
+}
+
+// abandon forgets an enrolment for a code that is not good: an authority that
+// had issued for these keys would have answered with the certificates. Every
+// other refusal leaves it for the next attempt.
+func (c *Core) abandon(ctx context.Context, name string, p *pendingEnrolment, refused *protocol.Error) error {
+	if refused.Code != protocol.CodeEnrolmentCode {
+		return refused
+	}
+	err := c.opt.Keys.Discard(ctx, hex.EncodeToString(p.RequestID))
+	if err == nil {
+		err = c.opt.Files.Remove(ctx, name)
+	}
+	if err != nil {
+		c.opt.Log.Error("the refused enrolment is still there", "error", err.Error())
+	}
+	return refused
 }
 
 // checkRequest looks at what the provider of keys signed: a certification

@@ -102,6 +102,26 @@ func TestEnrolInterrupted(t *testing.T) {
 	}
 }
 
+// A code that is not good leaves nothing behind, not even the password.
+func TestEnrolAbandoned(t *testing.T) {
+	w := newWorld(t)
+	file := w.authority.file()
+	file.Code = "MISTYPED"
+	_, err := w.phone.Enrol(t.Context(), file, core.Setup{}, []byte("mistyped-password"))
+	wantCode(t, err, protocol.CodeEnrolmentCode)
+	_, err = w.phone.Enrol(t.Context(), w.authority.file(), core.Setup{}, []byte(password))
+	must(t, err)
+	// With certificates there, they and their password stay.
+	_, err = w.phone.Enrol(t.Context(), file, core.Setup{}, []byte(password))
+	wantCode(t, err, protocol.CodeEnrolmentCode)
+	w.approve(w.scan(w.login(order{})))
+	pending, err := w.files.List(t.Context(), "enrol-")
+	must(t, err)
+	if len(pending) != 0 {
+		t.Errorf("left behind: %q", pending)
+	}
+}
+
 // failing loses writes of one file, as a phone that is killed before them.
 type failing struct {
 	storage.Files

@@ -74,6 +74,10 @@ type Provider interface {
 	// certificate for the enveloped key; the caller has judged the chains. The
 	// same grant again changes nothing.
 	Install(ctx context.Context, id string, password []byte, g Grant) error
+	// Discard forgets a request that will never be answered, and its key. A
+	// provider that is left without any key forgets its password, too. An
+	// unknown id changes nothing.
+	Discard(ctx context.Context, id string) error
 	// Certificates lists all certificates, newest first. It needs no password.
 	Certificates(ctx context.Context) ([]Certificate, error)
 	// Find returns the encryption certificate that a recipient names, historic

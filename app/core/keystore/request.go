@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509/pkix"
 	"fmt"
+	"slices"
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/trust"
@@ -111,6 +112,30 @@ func (s *Store) Install(ctx context.Context, id string, password []byte, g keys.
 		return err
 	}
 	return s.save(ctx, u.doc)
+}
+
+// Discard implements keys.Provider. It needs no password: who can write the
+// file can remove it, too.
+func (s *Store) Discard(ctx context.Context, id string) error {
+	release, err := s.files.Lock(ctx, storeFile)
+	if err != nil {
+		return err
+	}
+	defer release()
+	d, err := s.load(ctx)
+	if err != nil || d == nil {
+		return err
+	}
+	d.Keys = slices.DeleteFunc(d.Keys, func(k keyRecord) bool {
+		return k.Request != nil && k.Request.ID == id && len(k.Certs) == 0
+	})
+	if len(d.Keys) > 0 {
+		return s.save(ctx, d)
+	}
+	if err := s.files.Remove(ctx, storeFile); err != nil {
+		return fmt.Errorf("keystore: %w", err)
+	}
+	return nil
 }
 
 // install adds both certificates to the document. record is the waiting
