@@ -16,6 +16,7 @@ type waiting struct {
 	ID     string `json:"id"`
 	State  string `json:"state"`
 	Digits string `json:"digits"`
+	Static bool   `json:"static"`
 	Frames []struct {
 		Link string `json:"link"`
 	} `json:"frames"`
@@ -73,6 +74,11 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("the sign-in page lacks %q", want)
 		}
 	}
+	relay := "ws" + strings.TrimPrefix(env.Relay.URL(), "http")
+	if policy := v.get("/signin").Header.Get("Content-Security-Policy"); !strings.Contains(policy, " "+relay) || !strings.Contains(policy, "frame-ancestors 'none'") {
+		t.Errorf("the policy %q does not let the element watch the relay alone", policy)
+	}
+	v.page("/signin?return=" + tender.Path() + "%3Ffrom=list")
 	before := v.session()
 	phone := env.PhoneOf(sdktest.Holder{Person: "张三丰", Organisation: "远景建设集团有限公司", CreditCode: "91330100MA2XQ4TL9B", Role: "admin"})
 	done := v.signIn("/bidseal/animated", func(link string) {
@@ -137,6 +143,9 @@ func TestSignInWithDigits(t *testing.T) {
 	}
 	var started waiting
 	v.call("/bidseal/static/start", map[string]any{}, &started)
+	if !started.Static {
+		t.Error("the code is not static")
+	}
 	scan, err := env.Phone("李四").Scan(t.Context(), started.Frames[0].Link)
 	if err != nil {
 		t.Fatal(err)

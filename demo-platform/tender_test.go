@@ -216,6 +216,14 @@ func TestMasks(t *testing.T) {
 }
 
 func TestCellsAreHarmless(t *testing.T) {
+	site := newTestSite(t, "", nil, (&clock{at: morning()}).now)
+	v := newVisitor(t, site)
+	who := zhang()
+	who.Organisation = `=HYPERLINK("https://evil.example")`
+	v.signedIn(site, who)
+	if rows := text(t, v.get("/account/records.csv")); !strings.Contains(rows, `"'=HYPERLINK(`) {
+		t.Errorf("a name is exported as a formula: %s", rows)
+	}
 	for cell, want := range map[string]string{
 		"=1+1": "'=1+1", "@x": "'@x", "-2": "'-2", "+3": "'+3", "": "", "张三": "张三", "5C1E09A4": "5C1E09A4", "12345678901234567890": "'12345678901234567890",
 	} {
