@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,5 +54,30 @@ func TestPhoneRefusals(t *testing.T) {
 				t.Errorf("stderr %q", stderr)
 			}
 		})
+	}
+}
+
+// What a person answers on the terminal, and what it means.
+func TestPhoneDecision(t *testing.T) {
+	for _, c := range []struct {
+		typed  string
+		reason protocol.RejectReason
+		fails  bool
+	}{
+		{"y\n", "", false},
+		{"YES\n", "", false},
+		{"\n\n", protocol.RejectOther, false},
+		{"n\n1\n", protocol.RejectNotMe, false},
+		{"nein\n2\n", protocol.RejectWrongContent, false},
+		{"n", protocol.RejectOther, false},
+		{"", "", true},
+	} {
+		cmd := newPhoneCommand()
+		cmd.SetErr(io.Discard)
+		p := &prompt{cmd: cmd, in: bufio.NewReader(strings.NewReader(c.typed))}
+		reason, err := p.decide(scanFlags{})
+		if reason != c.reason || (err != nil) != c.fails {
+			t.Errorf("%q: reason %q, %v", c.typed, reason, err)
+		}
 	}
 }
