@@ -11,7 +11,9 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,8 +33,47 @@ const patience = 30 * time.Second
 
 // browser is one Chromium process with a profile of its own: nothing is shared with another browser of the test.
 type browser struct {
-	t   *testing.T
-	ctx context.Context
+	t          *testing.T
+	ctx        context.Context
+	complaints *complaints
+}
+
+// complaints are what scripts threw and what the pages' own content security policies refused.
+type complaints struct {
+	mu   sync.Mutex
+	said []string
+}
+
+// listen collects from a tab until it closes.
+func (c *complaints) listen(ctx context.Context) {
+	messages := chromedp.Console(ctx)
+	go func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || strings.Contains(m.Text, "Content Security Policy") {
+				c.mu.Lock()
+				c.said = append(c.said, m.String())
+				c.mu.Unlock()
+			}
+		}
+	}()
+}
+
+// all returns the complaints so far.
+func (c *complaints) all() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.said)
+}
+
+// noComplaints fails the test when a page made any.
+func (b *browser) noComplaints() {
+	b.t.Helper()
+	for _, said := range b.complaints.all() {
+		b.t.Errorf("the browser's console: %s", said)
+	}
 }
 
 // openBrowser starts Chromium and ends it with the test.
@@ -60,18 +101,9 @@ func openBrowser(t *testing.T, size viewport) *browser {
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(size.width, size.height)); err != nil {
 		t.Fatalf("start Chromium (Debian's package chromium is needed): %v", err)
 	}
-	return &browser{t: t, ctx: ctx}
-}
-
-// newTab opens another tab of the same browser, with the same cookies.
-func (b *browser) newTab() *browser {
-	b.t.Helper()
-	ctx, closeTab := chromedp.NewContext(b.ctx)
-	b.t.Cleanup(closeTab)
-	if err := chromedp.Do(ctx); err != nil {
-		b.t.Fatalf("open a tab: %v", err)
-	}
-	return &browser{t: b.t, ctx: ctx}
+	b := &browser{t: t, ctx: ctx, complaints: &complaints{}}
+	b.complaints.listen(ctx)
+	return b
 }
 
 // do runs steps within one patience and fails the test with a picture of the page when they do not come to an end.
@@ -121,12 +153,6 @@ func (b *browser) fatal(what string, err error) {
 func (b *browser) open(url string) {
 	b.t.Helper()
 	b.do("open "+url, chromedp.Navigate(url))
-}
-
-// click waits for the element to be seen and clicks it.
-func (b *browser) click(selector string) {
-	b.t.Helper()
-	b.do("click "+selector, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
 // text waits for the element to be seen and returns what a person reads there.

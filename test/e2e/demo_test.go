@@ -51,7 +51,9 @@ type demo struct {
 	Platform string `json:"platform"`
 	Relay    string `json:"relay"`
 	CA       string `json:"ca"`
+	App      string `json:"app"`
 	Data     string `json:"data"`
+	Root     string `json:"root"` // PEM file of the authority's root
 	Phones   []struct {
 		Name         string `json:"name"`
 		State        string `json:"state"`

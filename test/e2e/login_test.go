@@ -3,8 +3,12 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // The page shows the code, the phone decodes it from the screenshot and signs, and the page is signed in.
@@ -126,4 +130,50 @@ func TestWrongPassword(t *testing.T) {
 	page.screenshot("scanned")
 	d.phone(0).mustScan(code)
 	page.enter()
+}
+
+// The evidence of a sign-in is downloaded from the account page and verified offline, with nothing but the root given.
+func TestEvidence(t *testing.T) {
+	d := startDemo(t, "")
+	page := openBrowser(t, desktop).signIn(d, animated)
+	d.phone(0).mustScan(page.picture("code"))
+	page.enter()
+	text := ask(page.browser, "download the evidence", chromedp.Evaluate[string](
+		`fetch(document.querySelector('a[href^="/account/evidence/"]').href).then((answer) => answer.text())`, chromedp.EvalAwaitPromise))
+	verify := func(name, text string) answer {
+		path := filepath.Join(t.TempDir(), name+".json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return command(t, "evidence", "verify", path, "--trust", d.Root, "--json")
+	}
+	if got := verify("evidence", text); got.exit != 0 || !strings.Contains(got.stdout, d.phone(0).name) {
+		t.Errorf("exit %d\n%s\n%s", got.exit, got.stdout, got.stderr)
+	}
+	// One character of a byte string, somewhere in the middle, exchanged.
+	at := len(text) / 2
+	other := "A"
+	if text[at] == 'A' {
+		other = "B"
+	}
+	if got := verify("altered", text[:at]+other+text[at+1:]); got.exit != 1 || got.code() == "" {
+		t.Errorf("altered: exit %d\n%s\n%s", got.exit, got.stdout, got.stderr)
+	}
+}
+
+// The demo goes on where it ended: same authority, same phones, same records.
+func TestDemoStartsAgain(t *testing.T) {
+	first := startDemo(t, "")
+	page := openBrowser(t, desktop).signIn(first, animated)
+	first.phone(0).mustScan(page.picture("code"))
+	page.enter()
+	first.stop()
+
+	again := startDemo(t, first.Data)
+	page = openBrowser(t, desktop).signIn(again, animated)
+	again.phone(0).mustScan(page.picture("code-again"))
+	page.enter()
+	if rows := eval[int](page.browser, `document.querySelectorAll("section.records tbody tr").length`); rows != 2 {
+		t.Errorf("the account shows %d records, want both sign-ins", rows)
+	}
 }

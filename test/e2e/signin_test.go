@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -91,6 +90,7 @@ func (s *signIn) enter() {
 	if path := eval[string](s.browser, `location.pathname`); path != "/account" {
 		s.t.Fatalf("the sign-in led to %s", path)
 	}
+	s.noComplaints()
 }
 
 // signedIn tells whether this browser has a session: without one the account page sends to the sign-in.
@@ -127,27 +127,9 @@ func (s *signIn) post(endpoint string, body any) reply {
 	return ask(s.browser, "call "+endpoint, chromedp.Evaluate[reply](call, chromedp.EvalAwaitPromise))
 }
 
-// start makes a challenge of the page's own, beside the element's, and returns its id.
-func (s *signIn) start() string {
-	s.t.Helper()
-	answer := s.post("start", map[string]any{})
-	var view struct{ ID string }
-	if err := json.Unmarshal(answer.Body, &view); err != nil || view.ID == "" {
-		s.t.Fatalf("start: %d %s", answer.Status, answer.Body)
-	}
-	return view.ID
-}
-
 // passes waits on the browser's clock, without which nothing can grow old there.
 func (b *browser) passes(what string, time time.Duration) {
 	b.t.Helper()
 	since := eval[float64](b, `performance.now()`)
 	b.untilWithin(time+patience, what, fmt.Sprintf(`performance.now() - %f > %d`, since, time.Milliseconds()))
-}
-
-// quietly runs steps whose failure is part of what is looked at.
-func (b *browser) quietly(steps ...chromedp.Action[chromedp.Void]) error {
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	return chromedp.Do(ctx, steps...)
 }
