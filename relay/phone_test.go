@@ -254,10 +254,9 @@ func TestReceiptRefused(t *testing.T) {
 	_, err := c.result(d, good)
 	must(t, err)
 	// a known certificate expires all the same
-	later := w.platform.created(protocol.KindLogin, false)
 	w.clock.advance(61 * time.Minute)
 	d.renew(time.Hour)
-	later = w.platform.created(protocol.KindLogin, false)
+	later := w.platform.created(protocol.KindLogin, false)
 	later.claimed(d)
 	_, err = later.result(d, later.resultBody(d, 1, 100))
 	wantCode(t, err, protocol.CodeReceiptInvalid)

@@ -82,6 +82,7 @@ func TestSignatureRefused(t *testing.T) {
 		{"component with a parameter", func(s *signing) { s.components[1] = "@authority;req" }, nil, protocol.CodeUnauthorized},
 		{"query parameter in place of the query", func(s *signing) { s.components[3] = `@query-param;name="after"` }, nil, protocol.CodeUnauthorized},
 		{"other authority", func(s *signing) { s.authority = "other.example.cn" }, nil, protocol.CodeUnauthorized},
+		{"relay reached as another", func(s *signing) { s.authority = "other.example.cn" }, func(r *http.Request) { r.Host = "other.example.cn" }, protocol.CodeUnauthorized},
 		{"unknown key", func(s *signing) { s.keyID = "nobody" }, nil, protocol.CodeUnauthorized},
 		{"too long a life", func(s *signing) { s.expires = s.created + 61 }, nil, protocol.CodeUnauthorized},
 		{"expires before created", func(s *signing) { s.expires = s.created - 1 }, nil, protocol.CodeUnauthorized},

@@ -165,8 +165,7 @@ func (w *world) restart() {
 
 // do sends a call to wherever the relay listens now.
 func (w *world) do(req *http.Request) (*http.Response, error) {
-	u := *req.URL
-	req.Host = u.Host
+	u := *req.URL // req.Host stays what the caller knows the relay by
 	u.Host = w.elsewhere
 	if u.Host == "" {
 		u.Host = w.server.Listener.Addr().String()

@@ -54,6 +54,9 @@ func (s *Store) nonces(t *testing.T) []string {
 		}
 		list = append(list, n)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return list
 }
 
