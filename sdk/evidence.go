@@ -70,6 +70,9 @@ func verifySigner(anchors *trust.Store, oids trust.OIDs, der []protocol.Bytes, a
 	if err != nil {
 		return nil, nil, protocol.Errorf(chainCode(err), "%v", err)
 	}
+	if extra := len(chain) - len(v.Chain); extra > 0 {
+		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%d certificates that belong to nothing", extra)
+	}
 	who, err := trust.ReadIdentity(v, oids)
 	if err != nil {
 		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%v", err)

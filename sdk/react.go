@@ -317,7 +317,7 @@ func (o *openChallenge) decide(keys *protocol.ClaimKeys, same bool) error {
 	body := protocol.ReadyBody{ClaimSeq: o.Answered, Next: protocol.StateReady}
 	answer := protocol.ReadyBox{Code: protocol.ReadyOK, TriesLeft: protocol.MatchTries - o.Tries}
 	if same {
-		o.Accepted = o.Answered
+		o.Accepted, o.KEM = o.Answered, keys.KEM
 	} else {
 		o.Tries++
 		if o.Tries >= protocol.MatchTries {

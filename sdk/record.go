@@ -60,6 +60,7 @@ type openChallenge struct {
 	Answered   uint32         `json:"answered,omitzero"` // newest claim_seq whose open was answered
 	Ready      protocol.Bytes `json:"ready,omitzero"`    // the exact ReadyBody of that answer
 	Accepted   uint32         `json:"accepted,omitzero"` // claim_seq whose open was answered ready
+	KEM        protocol.Bytes `json:"kem,omitzero"`      // of that open; the result has the same
 	Lease      *lease         `json:"lease,omitzero"`    // who works on the result or on the commit
 	Verdict    *verdict       `json:"verdict,omitzero"`  // on the result
 	Consumed   bool           `json:"consumed,omitzero"` // the platform has committed it

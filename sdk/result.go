@@ -117,6 +117,9 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 	if r.Policy.TwoPhase && (o.Accepted == 0 || claim.Seq != o.Accepted) || claim.Seq != o.Relay.ClaimSeq {
 		return nil, protocol.Errorf(protocol.CodeStatementReplayed, "result of claim %d, open of claim %d was accepted, newest claim %d", claim.Seq, o.Accepted, o.Relay.ClaimSeq)
 	}
+	if r.Policy.TwoPhase && !protocol.Equal(claim.KEM, o.KEM) {
+		return nil, protocol.Errorf(protocol.CodeStatementReplayed, "result and accepted open have different keys")
+	}
 	box, err := o.openResult(claim)
 	if err != nil {
 		return nil, err
