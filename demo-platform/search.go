@@ -52,7 +52,7 @@ func pageNumber(query url.Values) int {
 func cleanQuery(text string) string {
 	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
 	if utf8.RuneCountInString(text) > maxQuery {
-		text = string([]rune(text)[:maxQuery])
+		text = strings.TrimSpace(string([]rune(text)[:maxQuery]))
 	}
 	return text
 }
