@@ -99,9 +99,15 @@ func (r *Relay) follow(ctx context.Context, c Challenge, won End) (Challenge, er
 	return Challenge{}, ErrConflict
 }
 
-// apply is the state that an end means.
+// apply is the state that an end means. Where another platform had used the cid
+// before, the challenge is over and nothing of that end is told: whoever saw a
+// code knows its cid and can register it once the Store has forgotten it.
 func (e End) apply(c Challenge) Challenge {
 	p := &c.Progress
+	if e.Platform != c.Platform {
+		p.State, p.EndedAt = protocol.StateCanceled, e.At
+		return c
+	}
 	p.State, p.Code, p.Device, p.ClaimSeq, p.EndedAt = e.State, protocol.Code(e.Code), e.Device, e.ClaimSeq, e.At
 	c.ChangedAt = e.At
 	c.Promise = &e.Promise
