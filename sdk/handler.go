@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/sdk/widget"
@@ -382,14 +381,14 @@ func (h *loginHandler) clientAddress(r *http.Request) (string, bool) {
 // maxUserAgent bounds what is shown of a browser's name, in bytes.
 const maxUserAgent = 200
 
-// printable cuts a header down to what may be shown.
+// printable cuts a header down to what a request may show.
 func printable(text string) string {
 	var out strings.Builder
 	for _, r := range text {
 		if out.Len() >= maxUserAgent {
 			break
 		}
-		if r != unicode.ReplacementChar && unicode.IsGraphic(r) {
+		if protocol.CheckDisplay(string(r)) == nil {
 			out.WriteRune(r)
 		}
 	}
