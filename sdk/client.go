@@ -69,6 +69,9 @@ func (c *Client) Run(ctx context.Context) error {
 	loops.Go(func() { c.sweep(ctx, f) })
 	f.run(ctx)
 	loops.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortCall)
+	defer cancel()
+	c.logSweep(last, "save the feed's cursor", f.save(last))
 	return nil
 }
 
@@ -165,7 +168,19 @@ func (h *hub) subscribe(session string) (<-chan struct{}, func()) {
 func (h *hub) notify(session string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for changed := range h.waiting[session] {
+	wake(h.waiting[session])
+}
+
+func (h *hub) notifyAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, waiting := range h.waiting {
+		wake(waiting)
+	}
+}
+
+func wake(waiting map[chan struct{}]bool) {
+	for changed := range waiting {
 		select {
 		case changed <- struct{}{}:
 		default: // a token is there already

@@ -270,11 +270,11 @@ func (f *feed) page(ctx context.Context, page *protocol.FeedPage, received time.
 		return protocol.Errorf(protocol.CodeMalformed, "a page of the feed without store or too long")
 	}
 	f.mu.Lock()
-	replaced := f.store != "" && f.store != page.Store
+	replaced := f.store != page.Store // or never seen: what was registered before may be gone
 	f.store, f.read = page.Store, page.Next
 	f.mu.Unlock()
 	if replaced {
-		f.client.config.Logger.WarnContext(ctx, "the relay has another store; open challenges are read again")
+		f.client.config.Logger.InfoContext(ctx, "the relay's store is new to us; open challenges are read again")
 		if err := f.client.lookAtAll(ctx); err != nil {
 			return err
 		}

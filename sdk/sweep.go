@@ -25,7 +25,8 @@ const (
 // sweep looks after what no event brings on, until ctx ends.
 func (c *Client) sweep(ctx context.Context, f *feed) {
 	for round := 1; ; round++ {
-		c.logSweep(ctx, "read what is due", c.lookAtDue(ctx, c.config.Clock(), sweepPage))
+		c.logSweep(ctx, "read what is due", c.lookAtDue(ctx))
+		c.hub.notifyAll() // another node may have brought something on that this one saw no event of
 		c.logSweep(ctx, "save the feed's cursor", f.save(ctx))
 		if round%expireEvery == 0 {
 			c.logSweep(ctx, "clear the store", c.config.Store.Expire(ctx, c.config.Clock()))
@@ -42,14 +43,19 @@ func (c *Client) logSweep(ctx context.Context, what string, err error) {
 	}
 }
 
-// lookAtAll looks at every open challenge: the relay has lost its store.
+// lookAtAll looks at every challenge that the relay should know: it may have
+// lost its store.
 func (c *Client) lookAtAll(ctx context.Context) error {
-	return c.lookAtDue(ctx, c.config.Clock().Add(retention), maxOpen)
+	return c.lookAt(ctx, c.config.Clock().Add(retention), maxOpen, func(o *openChallenge) bool { return o.Registered })
 }
 
-// lookAtDue looks at up to limit challenges that are due at the time.
-func (c *Client) lookAtDue(ctx context.Context, at time.Time, limit int) error {
-	records, err := c.config.Store.List(ctx, at, limit)
+// lookAtDue looks at the challenges that are due.
+func (c *Client) lookAtDue(ctx context.Context) error {
+	return c.lookAt(ctx, c.config.Clock(), sweepPage, func(*openChallenge) bool { return true })
+}
+
+func (c *Client) lookAt(ctx context.Context, due time.Time, limit int, which func(*openChallenge) bool) error {
+	records, err := c.config.Store.List(ctx, due, limit)
 	if err != nil {
 		return err
 	}
@@ -57,6 +63,9 @@ func (c *Client) lookAtDue(ctx context.Context, at time.Time, limit int) error {
 		o := &stored[openChallenge]{record: r}
 		if err := c.vault.open(r, &o.v); err != nil {
 			c.logSweep(ctx, "read a record", err)
+			continue
+		}
+		if !which(&o.v) {
 			continue
 		}
 		if err := c.look(ctx, o); err != nil && ctx.Err() == nil {

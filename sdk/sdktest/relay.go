@@ -37,6 +37,7 @@ type Relay struct {
 	changed    chan struct{} // closed and replaced at every change
 	sockets    map[*websocket.Conn]bool
 	calls      map[string]int
+	hello      protocol.FeedHello
 	noSockets  bool
 	down       bool
 	onClaim    func(*protocol.ClaimAnswer)
@@ -134,6 +135,13 @@ func (r *Relay) Calls(action string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.calls[action]
+}
+
+// LastHello is the cursor with which the newest feed began.
+func (r *Relay) LastHello() protocol.FeedHello {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hello
 }
 
 // LedgerEntries counts the ends that the ledger holds.

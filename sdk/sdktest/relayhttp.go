@@ -194,6 +194,7 @@ func (r *Relay) socket(w http.ResponseWriter, req *http.Request) {
 	if _, raw, err := ws.ReadMessage(); err != nil || protocol.DecodeJSON(raw, &hello) != nil {
 		return
 	}
+	r.set(func() { r.hello = hello })
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
