@@ -101,7 +101,7 @@ func (r *Relay) onRead(c *gin.Context) {
 	}
 	ctx := c.Request.Context()
 	var found Challenge
-	err = r.await(ctx, topic{cid: cid}, wait, func() (bool, error) {
+	err = r.await(ctx, topic{cid: cid}, 0, wait, func() (bool, error) {
 		var err error
 		found, err = read(ctx, cid)
 		return found.Rev > after, err
@@ -152,7 +152,7 @@ func (r *Relay) onFeed(c *gin.Context) {
 
 func (r *Relay) awaitFeed(ctx context.Context, p *platformKey, store string, after int64, limit int, wait time.Duration) (protocol.FeedPage, error) {
 	var page protocol.FeedPage
-	err := r.await(ctx, topic{platform: p.ID}, wait, func() (bool, error) {
+	err := r.await(ctx, topic{platform: p.ID}, 0, wait, func() (bool, error) {
 		var err error
 		page, err = r.feed(ctx, p, store, after, limit)
 		return len(page.Events) > 0, err

@@ -179,7 +179,7 @@ func (r *Relay) onWatch(c *gin.Context) {
 	}
 	ctx := c.Request.Context()
 	var found Challenge
-	err = r.await(ctx, topic{cid: b.CID}, wait, func() (bool, error) {
+	err = r.await(ctx, topic{cid: b.CID}, r.limits.WatchesPerCID, wait, func() (bool, error) {
 		var err error
 		found, err = r.watched(ctx, b, origin)
 		return found.Rev > b.After, err

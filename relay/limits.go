@@ -16,7 +16,7 @@ type Limits struct {
 	OpenPerPlatform int           // challenges that are not terminal, per platform
 	CallsPerDevice  int           // calls of one device per RateWindow
 	WrongClaims     int           // wrong claim keys of one device per RateWindow
-	WatchesPerCID   int           // pages that watch one challenge on this node
+	WatchesPerCID   int           // pages that watch one challenge on this node, long-polls included
 	FeedsPerKey     int           // feed WebSockets of one platform on this node
 	RateWindow      time.Duration // of the two rates above
 	Verifications   int           // concurrent signature verifications

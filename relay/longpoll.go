@@ -9,8 +9,9 @@ import (
 
 // await calls read until it reports that there is something to answer, the wait
 // is over, or the relay drains. read runs once more after each wake-up, and for
-// the first time after the registration.
-func (r *Relay) await(ctx context.Context, t topic, wait time.Duration, read func() (done bool, err error)) error {
+// the first time after the registration. limit bounds who waits for the topic;
+// 0 is for callers that are counted elsewhere.
+func (r *Relay) await(ctx context.Context, t topic, limit int, wait time.Duration, read func() (done bool, err error)) error {
 	if wait <= 0 {
 		_, err := read()
 		return err
@@ -21,7 +22,7 @@ func (r *Relay) await(ctx context.Context, t topic, wait time.Duration, read fun
 	}
 	defer r.metrics.polling.Add(-1)
 	p := newPoll()
-	if err := r.hub.join(ctx, t, p, 0); err != nil {
+	if err := r.hub.join(ctx, t, p, limit); err != nil {
 		return r.storeError(ctx, err)
 	}
 	defer r.hub.leave(t, p)
