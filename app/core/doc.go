@@ -12,6 +12,7 @@
 //	file, err := core.ParseEnrolmentFile(raw)                // what the operator handed out
 //	certs, err := phone.Enrol(ctx, file, core.Setup{}, password)
 //
+//	cid, err := phone.Identify(text)                         // which challenge, without claiming it
 //	done, err := phone.Resume(ctx)                           // deliver what an earlier run could not
 //	s, err := phone.Scan(ctx, text)                          // claims, opens, verifies
 //	s.Review()                                               // what to show, in plain words

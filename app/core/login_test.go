@@ -24,7 +24,7 @@ func TestLogin(t *testing.T) {
 	if !slices.Equal(r.Lines, want) {
 		t.Errorf("lines %q", r.Lines)
 	}
-	if len(r.Candidates) != 1 || r.Candidates[0].Identity.CreditCode != creditCode || r.Left != 240*time.Second {
+	if len(r.Candidates) != 1 || r.Candidates[0].Identity.CreditCode != creditCode || r.Left != 120*time.Second {
 		t.Errorf("candidates %+v, left %s", r.Candidates, r.Left)
 	}
 	out := w.approve(s)

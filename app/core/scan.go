@@ -47,7 +47,7 @@ func (c *Core) Scan(ctx context.Context, text string) (*Session, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
-	s := &Session{core: c, ks: ks, opened: opened, note: note, seq: answer.ClaimSeq, rev: answer.Rev}
+	s := &Session{core: c, ks: ks, opened: opened, note: note, seq: answer.ClaimSeq, rev: answer.Rev, until: deadline(opened.Request, answer)}
 	s.tries.Store(protocol.MatchTries)
 	if err := s.verify(ctx); err != nil {
 		s.failed(ctx, err)
@@ -160,7 +160,12 @@ func phoneFailure(code protocol.Code) protocol.Code {
 	return ""
 }
 
-// timeLeft is what remains until the request ends.
-func timeLeft(r *protocol.Request, now time.Time) time.Duration {
-	return max(0, time.Unix(r.EXP, 0).Sub(now))
+// deadline is until when the person can decide: the request's end, or the
+// relay's where that is earlier.
+func deadline(r *protocol.Request, a *protocol.ClaimAnswer) time.Time {
+	end := time.Unix(r.EXP, 0)
+	if claim := time.UnixMilli(a.ClaimUntil); a.ClaimUntil > 0 && claim.Before(end) {
+		return claim.UTC()
+	}
+	return end.UTC()
 }

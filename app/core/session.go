@@ -21,6 +21,7 @@ type Session struct {
 	familiarity Familiarity
 	shown       []string
 	candidates  []Certificate
+	until       time.Time // see deadline
 
 	ready atomic.Bool  // two phases: the platform confirmed this claim
 	tries atomic.Int32 // of the digits
@@ -53,7 +54,7 @@ type Review struct {
 	// ClockOffset is by how much the phone's clock is wrong; beyond
 	// ClockWarning the person is to be told.
 	ClockOffset time.Duration
-	Expires     time.Time
+	Expires     time.Time // the request's end, or the relay's where that is earlier
 	Left        time.Duration
 }
 
@@ -66,7 +67,7 @@ func (s *Session) Review() Review {
 		Lines: s.shown, Display: r.Display, Initiator: r.Initiator, Candidates: s.candidates,
 		NeedsDigits: r.Policy.Match == protocol.MatchType && !s.ready.Load(), TriesLeft: int(s.tries.Load()),
 		Familiarity: s.familiarity, ClockOffset: s.core.ClockOffset(),
-		Expires: time.Unix(r.EXP, 0).UTC(), Left: timeLeft(r, now),
+		Expires: s.until, Left: max(0, s.until.Sub(now)),
 	}
 }
 
