@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,6 +54,21 @@ func TestPhoneRefused(t *testing.T) {
 		})
 	}
 	c.wantState(protocol.StatePending)
+}
+
+// TestBodyWithoutLength: a body that does not tell its length is bounded, too.
+func TestBodyWithoutLength(t *testing.T) {
+	w := newWorld(t)
+	d := w.newDevice("张三")
+	c := w.platform.created(protocol.KindLogin, false)
+	for size, want := range map[int]protocol.Code{64 << 10: protocol.CodeMalformed, 64<<10 + 1: protocol.CodeTooLarge} {
+		body := bytes.Repeat([]byte{' '}, size)
+		req := d.request(http.MethodPost, c.path+"/claim", body)
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), -1
+		resp, err := w.do(req)
+		must(t, err)
+		wantCode(t, answer(resp, nil), want)
+	}
 }
 
 func TestPassAndProofTimes(t *testing.T) {
