@@ -53,6 +53,9 @@ const (
 // finish, cancel, all JSON, and GET widget.js. Refusals are RFC 9457 documents
 // with words in Chinese and English.
 func (c *Client) LoginHandler(options HandlerOptions) http.Handler {
+	if len(c.config.Origins) == 0 {
+		c.config.Logger.Warn("no origin is configured: every call of a waiting page will be refused")
+	}
 	h := &loginHandler{client: c, options: options}
 	mux := http.NewServeMux()
 	mux.Handle("GET /widget.js", widget.Handler())

@@ -97,9 +97,6 @@ func TestHostileReplayedResult(t *testing.T) {
 	h.refused(second, protocol.CodeBoxInvalid)
 }
 
-// env2 is another person's phone.
-func env2(h *hostile) *sdktest.Phone { return h.env.Phone("王五") }
-
 // A relay that hands the same result out again gets the same verdict, and
 // nobody signs in twice.
 func TestHostileRedelivery(t *testing.T) {

@@ -49,6 +49,7 @@ func (o *openChallenge) nextDue(now time.Time) time.Time {
 func (c *Client) change(ctx context.Context, cid protocol.CID, alter func(*openChallenge) (bool, error)) (*stored[openChallenge], error) {
 	o, err := update(ctx, c.vault, challengeKey(cid), func(o *stored[openChallenge]) (bool, error) {
 		changed, err := alter(&o.v)
+		o.v.forget()
 		o.dueAt(o.v.nextDue(c.config.Clock()))
 		return changed, err
 	})
@@ -56,6 +57,22 @@ func (c *Client) change(ctx context.Context, cid protocol.CID, alter func(*openC
 		c.hub.notify(o.v.Session)
 	}
 	return o, err
+}
+
+// forget drops what is of no more use: once a result was judged, or none can
+// come, nobody needs to open its box; once it was collected the platform has the
+// evidence.
+func (o *openChallenge) forget() {
+	if o.Verdict != nil || o.Settled {
+		clear(o.Ephemeral)
+		o.Ephemeral, o.Ready, o.KEM, o.Digits = nil, nil, nil, ""
+	}
+	if o.Registered {
+		o.BoxR = nil
+	}
+	if o.Consumed {
+		o.Verdict.Evidence = nil
+	}
 }
 
 // observe stores what the relay says of a challenge.

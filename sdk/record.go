@@ -45,13 +45,13 @@ type openChallenge struct {
 	Secret    protocol.Bytes   `json:"secret"` // s
 	FrameKey  protocol.Bytes   `json:"frame_key,omitzero"`
 	Watch     protocol.Bytes   `json:"watch"`
-	Ephemeral protocol.Bytes   `json:"ephemeral"` // e, 32 bytes
+	Ephemeral protocol.Bytes   `json:"ephemeral,omitzero"` // e, 32 bytes, until a result was judged
 	Digits    string           `json:"digits,omitzero"`
 	Request   protocol.Bytes   `json:"request"` // the exact bytes of R
 	Signature protocol.Bytes   `json:"signature"`
 	Chain     []protocol.Bytes `json:"chain"` // the platform's
 	OCSP      protocol.Bytes   `json:"ocsp"`
-	BoxR      protocol.Bytes   `json:"box_r"`
+	BoxR      protocol.Bytes   `json:"box_r,omitzero"` // until the relay has it
 
 	Registered bool           `json:"registered,omitzero"` // the relay has answered
 	Relay      relayView      `json:"relay"`
