@@ -57,6 +57,7 @@ const (
 	CodeContextMismatch  Code = "context_mismatch"
 	CodeUnwrapFailed     Code = "unwrap_failed"
 	CodePasswordLocked   Code = "password_locked"
+	CodePasswordWeak     Code = "password_weak"
 	CodePasswordWrong    Code = "password_wrong"
 	CodeNoCertificate    Code = "no_certificate"
 	CodeNotEnrolled      Code = "not_enrolled"
@@ -142,6 +143,7 @@ func entries() map[Code]Entry {
 		CodeContextMismatch:  {409, false, SidePlatform, "An item belongs to another project.", "文件与项目信息不一致", "The platform must correct the list.", "请不要继续操作，并联系招投标平台。"},
 		CodeUnwrapFailed:     {409, false, SideBidder, "An item could not be opened with this certificate.", "所选证书无法解密文件", "Choose the certificate the file was sealed for.", "请选择加密投标文件时使用的证书。"},
 		CodePasswordLocked:   {423, false, SideBidder, "The certificate is locked after too many wrong passwords.", "证书密码已锁定", "Reset the password.", "请在【证书管理】中重置密码。"},
+		CodePasswordWeak:     {400, false, SideBidder, "The certificate password is too short or too long.", "证书密码不符合要求", "Choose one of 8 characters or more.", "请设置 8 位或以上的证书密码。"},
 		CodePasswordWrong:    {401, false, SideBidder, "The certificate password is wrong.", "证书密码错误", "Enter it again.", "请核对后重新输入证书密码。"},
 		CodeNoCertificate:    {409, false, SideBidder, "No certificate on this phone fits the request.", "手机中没有符合要求的证书", "Apply for or choose a fitting certificate.", "请在【证书】中查看，或申领符合要求的证书。"},
 		CodeNotEnrolled:      {409, false, SideBidder, "This phone holds no certificate yet.", "手机中尚无证书", "Enrol first.", "请先完成证书申请和下载。"},

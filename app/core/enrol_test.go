@@ -230,7 +230,7 @@ func TestEnrolPasswordRules(t *testing.T) {
 	w := newWorld(t)
 	for _, weak := range []string{"", "1234567", "密码密码密码密", strings.Repeat("x", 129), "\xff\xfe56789012"} {
 		_, err := w.phone.Enrol(t.Context(), w.authority.file(), core.Setup{}, []byte(weak))
-		wantCode(t, err, protocol.CodeMalformed)
+		wantCode(t, err, protocol.CodePasswordWeak)
 	}
 	if len(w.calls) != 0 {
 		t.Error("a call went out before there was a password")

@@ -27,7 +27,7 @@ type Answer struct {
 
 // MaxAnswer is the largest body in bytes that a Transport should read; the core
 // refuses more.
-const MaxAnswer = protocol.MaxRequestBody
+const MaxAnswer = protocol.MaxDocument
 
 // Transport carries one call. It follows no redirect, reads at most MaxAnswer+1
 // bytes of body, and gives an error only where no answer came. A call may wait

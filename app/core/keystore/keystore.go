@@ -118,7 +118,7 @@ func (s *Store) create(password []byte) (*unlocked, error) {
 // CheckPassword holds the rules of a new password.
 func CheckPassword(password []byte) error {
 	if n := utf8.RuneCount(password); n < keys.MinPassword || len(password) > keys.MaxPassword || !utf8.Valid(password) {
-		return protocol.Errorf(protocol.CodeMalformed, "a password has %d characters or more and at most %d bytes", keys.MinPassword, keys.MaxPassword)
+		return protocol.Errorf(protocol.CodePasswordWeak, "a password has %d characters or more and at most %d bytes", keys.MinPassword, keys.MaxPassword)
 	}
 	return nil
 }
