@@ -164,14 +164,11 @@ func lintRole(c *smx509.Certificate, s subject) string {
 	return ""
 }
 
-// lintCreditCode: 18 characters of GB 32100's alphabet. The check digit is not
-// held against anybody: some legally issued codes fail it.
 func lintCreditCode(c *smx509.Certificate, s subject) string {
 	if reason := ownValue(c, s.config.OIDs.CreditCode, s.profile.creditCode, asn1.TagPrintableString, []byte(s.request.CreditCode)); reason != "" {
 		return reason
 	}
-	code := s.request.CreditCode
-	if code != "" && (len(code) != 18 || strings.Trim(code, "0123456789ABCDEFGHJKLMNPQRTUWXY") != "") {
+	if code := s.request.CreditCode; code != "" && !trust.IsCreditCode(code) {
 		return "not 18 characters of GB 32100"
 	}
 	return ""

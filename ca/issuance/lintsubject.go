@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -116,7 +117,7 @@ func textReason(text string, a attribute) string {
 		return "invalid UTF-8 or blanks at the ends"
 	}
 	for _, r := range text {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs) {
+		if trust.Deceptive(r) {
 			return fmt.Sprintf("character %U", r)
 		}
 		if a.printable && !printable(r) {

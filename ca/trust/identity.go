@@ -49,7 +49,8 @@ type Identity struct {
 	CommonName string `json:"common_name"`
 	// Organisation's name; empty for natural persons.
 	Organisation string `json:"organisation,omitempty"`
-	// CreditCode: the organisation's unified social credit code (GB 32100).
+	// CreditCode: the organisation's unified social credit code (GB 32100);
+	// empty where no extension holds anything of that form.
 	CreditCode string `json:"credit_code,omitempty"`
 	// Role in the organisation when the certificate was issued: RoleAdmin,
 	// RoleUser or empty.
@@ -73,11 +74,9 @@ func ReadIdentity(v *Verified, oids OIDs) (Identity, error) {
 
 // ReadSubject reads the identity that a certificate states, verified or not.
 func ReadSubject(cert *smx509.Certificate, oids OIDs) (Identity, error) {
-	id := Identity{CommonName: cert.Subject.CommonName}
-	if n := len(cert.Subject.Organization); n > 1 {
-		return Identity{}, fmt.Errorf("%d organisation names: %w", n, ErrMalformed)
-	} else if n == 1 {
-		id.Organisation = cert.Subject.Organization[0]
+	id, err := readNames(cert)
+	if err != nil {
+		return Identity{}, err
 	}
 	if err := id.readExtensions(cert, oids); err != nil {
 		return Identity{}, err
@@ -91,6 +90,22 @@ func ReadSubject(cert *smx509.Certificate, oids OIDs) (Identity, error) {
 		id.Kind = Person
 	}
 	return id, id.check()
+}
+
+// readNames reads who is named. Of several common names or organisations one
+// reader would show the first and another the last: such a certificate names
+// nobody.
+func readNames(cert *smx509.Certificate) (Identity, error) {
+	names := 0
+	for _, attribute := range cert.Subject.Names {
+		if attribute.Type.Equal(oidCommonName()) {
+			names++
+		}
+	}
+	if n := len(cert.Subject.Organization); n > 1 || names > 1 {
+		return Identity{}, fmt.Errorf("%d common names and %d organisations: %w", names, n, ErrMalformed)
+	}
+	return Identity{CommonName: cert.Subject.CommonName, Organisation: strings.Join(cert.Subject.Organization, "")}, nil
 }
 
 func (id *Identity) readExtensions(cert *smx509.Certificate, oids OIDs) error {
@@ -115,12 +130,18 @@ func (id *Identity) readExtensions(cert *smx509.Certificate, oids OIDs) error {
 		if err != nil {
 			return err
 		}
-		if code != "" {
+		if id.CreditCode == "" && id.Organisation != "" && IsCreditCode(code) {
 			id.CreditCode = code
-			break
 		}
 	}
 	return nil
+}
+
+// IsCreditCode reports whether text has the form of a unified social credit code
+// (GB 32100): 18 characters of its alphabet. The check digit is not held against
+// anybody: some legally issued codes fail it.
+func IsCreditCode(text string) bool {
+	return len(text) == 18 && strings.Trim(text, "0123456789ABCDEFGHJKLMNPQRTUWXY") == ""
 }
 
 func (id *Identity) check() error {
@@ -140,17 +161,28 @@ func (id *Identity) check() error {
 
 // checkText refuses what could deceive a reader: invalid UTF-8, control and
 // format characters (among them the bidirectional overrides of Unicode TR 36),
-// line and paragraph separators, blanks around, excessive length.
+// line and paragraph separators, fillers and other blanks than the common ones,
+// blanks around, excessive length.
 func checkText(text string) error {
 	if len(text) > maxName || !utf8.ValidString(text) || strings.TrimSpace(text) != text {
 		return fmt.Errorf("name of %d bytes: %w", len(text), ErrMalformed)
 	}
 	for _, r := range text {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co, unicode.Cs) {
+		if Deceptive(r) {
 			return fmt.Errorf("name with the character %U: %w", r, ErrMalformed)
 		}
 	}
 	return nil
+}
+
+// Deceptive reports whether a character has no place in a name: it shows
+// nothing, or moves what stands beside it. Variation selectors are none of them:
+// they choose between the forms of a character in people's names.
+func Deceptive(r rune) bool {
+	if r == ' ' || r == '\u3000' {
+		return false
+	}
+	return r == '\u2800' || unicode.In(r, unicode.C, unicode.Z, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // extension answers the one DER value inside an extension, nil if it is absent.

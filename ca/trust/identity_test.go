@@ -70,28 +70,73 @@ func TestReadIdentityRefuses(t *testing.T) {
 	withExt := func(id asn1.ObjectIdentifier, value any) func(*smx509.Certificate) {
 		return func(c *smx509.Certificate) { c.ExtraExtensions = []pkix.Extension{ext(t, id, false, value)} }
 	}
+	cn := func(text string) pkix.AttributeTypeAndValue {
+		return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: text}
+	}
+	rdns := func(name ...pkix.RelativeDistinguishedNameSET) func(*smx509.Certificate) {
+		return func(c *smx509.Certificate) {
+			der, err := asn1.Marshal(pkix.RDNSequence(name))
+			must(t, err)
+			c.RawSubject = der
+		}
+	}
 	named := func(name string) func(*smx509.Certificate) {
 		return func(c *smx509.Certificate) { c.Subject.CommonName = name }
 	}
 	for name, change := range map[string]func(*smx509.Certificate){
-		"no name":                named(""),
-		"line break":             named("a\nb"),
-		"right-to-left override": named("abc\u202Efdp"),
-		"zero width space":       named("a\u200Bb"),
-		"blank at the end":       named("abc "),
-		"long name":              named(strings.Repeat("长", 100)),
-		"two organisations":      func(c *smx509.Certificate) { c.Subject.Organization = []string{"a", "b"} },
-		"short lineage":          withExt(oids.Lineage, []byte("short")),
-		"lineage as text":        withExt(oids.Lineage, utf8("0123456789abcdef")),
-		"unknown role":           withExt(oids.Role, utf8("root")),
-		"credit code as number":  withExt(oids.CreditCode, 5),
-		"empty credit code":      withExt(oids.CreditCode, utf8("")),
-		"platform with a tab":    withExt(oids.PlatformID, utf8("p\t1")),
+		"no name":                 named(""),
+		"line break":              named("a\nb"),
+		"right-to-left override":  named("abc\u202Efdp"),
+		"zero width space":        named("a\u200Bb"),
+		"blank at the end":        named("abc "),
+		"long name":               named(strings.Repeat("长", 100)),
+		"name that shows nothing": named("\u3164"),
+		"blank of another kind":   named("a\u00A0b"),
+		"no-break at the end":     named("abc\u3164"),
+		"NUL":                     named("abc\x00def"),
+		"two names":               rdns(pkix.RelativeDistinguishedNameSET{cn("张三")}, pkix.RelativeDistinguishedNameSET{cn("李四")}),
+		"two names in one":        rdns(pkix.RelativeDistinguishedNameSET{cn("张三"), cn("李四")}),
+		"two organisations":       func(c *smx509.Certificate) { c.Subject.Organization = []string{"a", "b"} },
+		"short lineage":           withExt(oids.Lineage, []byte("short")),
+		"lineage as text":         withExt(oids.Lineage, utf8("0123456789abcdef")),
+		"unknown role":            withExt(oids.Role, utf8("root")),
+		"credit code as number":   withExt(oids.CreditCode, 5),
+		"empty credit code":       withExt(oids.CreditCode, utf8("")),
+		"platform with a tab":     withExt(oids.PlatformID, utf8("p\t1")),
 	} {
 		leaf := template(3, "leaf")
 		change(leaf)
 		if _, err := trust.ReadSubject(issue(t, leaf, nil, newSM2(t)).cert, oids); !errors.Is(err, trust.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCreditCodeIsOneByForm: the extensions in which other authorities write it
+// have held older numbers, too, and a natural person's own.
+func TestCreditCodeIsOneByForm(t *testing.T) {
+	oids := trust.DefaultOIDs()
+	const code = "91330100MA27XL0G0X"
+	for name, v := range map[string]struct {
+		organisation string
+		extensions   []pkix.Extension
+		want         string
+	}{
+		"organisation code before it": {"示例建设有限公司", []pkix.Extension{
+			ext(t, oids.CreditCodeAlso[0], false, printable("MA27XL0G0")), ext(t, oids.CreditCodeAlso[1], false, printable(code))}, code},
+		"old taxation number": {"示例建设有限公司", []pkix.Extension{
+			ext(t, oids.CreditCode, false, printable("330100123456789")), ext(t, oids.CreditCodeAlso[1], false, printable(code))}, code},
+		"no code at all":     {"示例建设有限公司", []pkix.Extension{ext(t, oids.CreditCode, false, printable("330100123456789"))}, ""},
+		"a natural person's": {"", []pkix.Extension{ext(t, oids.CreditCode, false, printable("330102199001011234"))}, ""},
+	} {
+		leaf := template(3, "张三")
+		if v.organisation != "" {
+			leaf.Subject.Organization = []string{v.organisation}
+		}
+		leaf.ExtraExtensions = v.extensions
+		id, err := trust.ReadSubject(issue(t, leaf, nil, newSM2(t)).cert, oids)
+		if err != nil || id.CreditCode != v.want {
+			t.Errorf("%s: %q, %v", name, id.CreditCode, err)
 		}
 	}
 }

@@ -62,6 +62,7 @@ func DefaultOIDs() OIDs {
 
 // Identifiers of RFC 5280, RFC 6960 and RFC 9336 that smx509 leaves to its
 // callers.
+func oidCommonName() asn1.ObjectIdentifier       { return asn1.ObjectIdentifier{2, 5, 4, 3} }
 func oidKeyUsage() asn1.ObjectIdentifier         { return asn1.ObjectIdentifier{2, 5, 29, 15} }
 func oidBasicConstraints() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 19} }
 func oidExtKeyUsage() asn1.ObjectIdentifier      { return asn1.ObjectIdentifier{2, 5, 29, 37} }
