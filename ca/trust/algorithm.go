@@ -16,8 +16,12 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// minRSABits is the shortest RSA modulus that is believed.
-const minRSABits = 2048
+// Shortest and longest RSA modulus that is believed. Whoever sends a chain
+// chooses the keys in it, and time grows with the square of the length.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
 
 // signatureScheme is one accepted way of signing.
 type signatureScheme struct {
@@ -60,7 +64,7 @@ func checkAlgorithm(algorithm smx509.SignatureAlgorithm) error {
 	return fmt.Errorf("signature algorithm %v: %w", algorithm, ErrAlgorithm)
 }
 
-// checkPublicKey refuses keys that are too weak or of an unknown kind.
+// checkPublicKey refuses keys that are too weak, too long or of an unknown kind.
 func checkPublicKey(public any) error {
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:
@@ -70,7 +74,7 @@ func checkPublicKey(public any) error {
 		}
 		return fmt.Errorf("curve %s: %w", key.Curve.Params().Name, ErrAlgorithm)
 	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSABits {
+		if key.N.BitLen() < minRSABits || key.N.BitLen() > maxRSABits {
 			return fmt.Errorf("RSA key of %d bits: %w", key.N.BitLen(), ErrAlgorithm)
 		}
 		return nil

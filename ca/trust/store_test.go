@@ -1,9 +1,12 @@
 package trust_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"math/big"
 	"testing"
 	"time"
 
@@ -183,5 +186,52 @@ func TestStoreVersion(t *testing.T) {
 	}
 	if version(a) == version(a, b) || version(a) == version(b) {
 		t.Error("different stores with the same version")
+	}
+}
+
+// TestHugeKeyIsRefusedBeforeItIsUsed: whoever sends a chain chooses the keys in
+// it, and pays nothing for a modulus that costs the verifier seconds.
+func TestHugeKeyIsRefusedBeforeItIsUsed(t *testing.T) {
+	c := newChain(t, newSM2, template(3, "leaf"))
+	huge := authorityTemplate(4, "huge", 0)
+	modulus := new(big.Int).Lsh(big.NewInt(1), 64<<10)
+	public := &rsa.PublicKey{N: modulus.Sub(modulus, big.NewInt(1)), E: 1<<31 - 1}
+	der, err := smx509.CreateCertificate(rand.Reader, huge, c.root.cert, public, c.root.key)
+	must(t, err)
+	issuer, err := trust.ParseCertificate(der)
+	must(t, err)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	der, err = smx509.CreateCertificate(rand.Reader, template(5, "leaf"), huge, newSM2(t).Public(), key)
+	must(t, err)
+	leaf, err := trust.ParseCertificate(der)
+	must(t, err)
+	_, err = c.store(t).Verify([]*smx509.Certificate{leaf, issuer}, trust.VerifyOptions{Time: day(), Usage: trust.Signing})
+	if !errors.Is(err, trust.ErrAlgorithm) {
+		t.Error(err)
+	}
+}
+
+// TestForgedIssuerOfARealName: certificates that bear the names and key
+// identifiers of real ones and are signed by nobody who matters.
+func TestForgedIssuerOfARealName(t *testing.T) {
+	real := newChain(t, newSM2, template(3, "leaf"))
+	forged := newChain(t, newSM2, template(3, "leaf"))
+	store := real.store(t)
+	opts := trust.VerifyOptions{Time: day(), Usage: trust.Signing}
+	for name, chain := range map[string][]*smx509.Certificate{
+		"root under the real root's name":    {forged.leaf.cert, forged.issuing.cert, forged.root.cert},
+		"real root after a forged authority": {forged.leaf.cert, forged.issuing.cert, real.root.cert},
+		"real authority after a forged leaf": {forged.leaf.cert, real.issuing.cert, real.root.cert},
+		"real chain behind a forged root":    {forged.leaf.cert, forged.issuing.cert, forged.root.cert, real.root.cert},
+		"forged root between two real ones":  {real.leaf.cert, real.issuing.cert, forged.root.cert, real.root.cert},
+		"the same authority six times over":  {real.leaf.cert, real.issuing.cert, real.issuing.cert, real.issuing.cert, real.issuing.cert, real.issuing.cert},
+		"the anchor alone":                   {real.root.cert},
+		"the anchor's own name, another key": {forged.root.cert},
+		"nothing":                            {},
+	} {
+		if _, err := store.Verify(chain, opts); err == nil {
+			t.Errorf("%s: believed", name)
+		}
 	}
 }
