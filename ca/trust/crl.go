@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"encoding/asn1"
 	"fmt"
 	"math/big"
@@ -16,13 +17,14 @@ type CRL struct {
 	Number *big.Int
 	// ThisUpdate and NextUpdate of the list.
 	ThisUpdate, NextUpdate time.Time
-	// DistributionPoints that the list states for itself; empty for a list that
-	// covers all certificates of its issuer.
+	// DistributionPoints are the URIs that the list states for itself; empty for
+	// a list that covers all certificates of its issuer.
 	DistributionPoints []string
 
 	issuer    *smx509.Certificate
 	endEntity bool // covers only certificates that are no authorities'
 	authority bool // covers only authorities' certificates
+	shard     bool // covers only certificates that point to it
 	revoked   map[string]smx509.RevocationListEntry
 }
 
@@ -39,7 +41,7 @@ type CRLOptions struct {
 // issuingDistributionPoint is the extension by which a list states its scope
 // (RFC 5280 5.2.5).
 type issuingDistributionPoint struct {
-	DistributionPoint          distributionPointName `asn1:"tag:0,optional"`
+	DistributionPoint          distributionPointName `asn1:"tag:0,optional"` // EXPLICIT around a CHOICE
 	OnlyContainsUserCerts      bool                  `asn1:"tag:1,optional"`
 	OnlyContainsCACerts        bool                  `asn1:"tag:2,optional"`
 	OnlySomeReasons            asn1.BitString        `asn1:"tag:3,optional"`
@@ -79,7 +81,10 @@ func VerifyCRL(der []byte, issuer *smx509.Certificate, opts CRLOptions) (*CRL, e
 	if err != nil {
 		return nil, fmt.Errorf("revocation list: %w: %w", ErrMalformed, err)
 	}
-	if string(list.RawIssuer) != string(issuer.RawSubject) {
+	if list.NextUpdate.IsZero() { // RFC 5280 5.1.2.5
+		return nil, fmt.Errorf("revocation list without nextUpdate: %w", ErrMalformed)
+	}
+	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("revocation list of another issuer: %w", ErrStatusMismatch)
 	}
 	if err := checkAlgorithm(list.SignatureAlgorithm); err != nil {
@@ -104,13 +109,20 @@ func (c *CRL) readScope(list *smx509.RevocationList) error {
 		switch {
 		case ext.Id.Equal(OIDIssuingDistributionPoint()):
 			var point issuingDistributionPoint
-			if rest, err := asn1.Unmarshal(ext.Value, &point); err != nil || len(rest) != 0 {
+			rest, err := asn1.Unmarshal(ext.Value, &point)
+			if err != nil || len(rest) != 0 {
 				return fmt.Errorf("issuing distribution point: %w", ErrMalformed)
+			}
+			// encoding/asn1 passes over fields that it does not know, each of
+			// which would narrow the scope.
+			if again, err := asn1.Marshal(point); err != nil || !bytes.Equal(again, ext.Value) {
+				return fmt.Errorf("issuing distribution point of another form: %w", ErrMalformed)
 			}
 			if point.IndirectCRL || point.OnlyContainsAttributeCerts || point.OnlySomeReasons.BitLength != 0 {
 				return fmt.Errorf("indirect or partial revocation list: %w", ErrStatusMismatch)
 			}
 			c.endEntity, c.authority = point.OnlyContainsUserCerts, point.OnlyContainsCACerts
+			c.shard = len(point.DistributionPoint.FullName) > 0
 			for _, name := range point.DistributionPoint.FullName {
 				if name.Class == asn1.ClassContextSpecific && name.Tag == 6 {
 					c.DistributionPoints = append(c.DistributionPoints, string(name.Bytes))
@@ -153,10 +165,7 @@ func (c *CRL) Status(cert *smx509.Certificate) (*Status, error) {
 // covers reports whether the list is the one that the certificate points to, so
 // that one shard cannot stand for another.
 func (c *CRL) covers(cert *smx509.Certificate) bool {
-	if len(c.DistributionPoints) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(cert.CRLDistributionPoints, func(uri string) bool {
+	return !c.shard || slices.ContainsFunc(cert.CRLDistributionPoints, func(uri string) bool {
 		return slices.Contains(c.DistributionPoints, uri)
 	})
 }

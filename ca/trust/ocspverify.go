@@ -98,7 +98,9 @@ func (basic *basicResponse) read() (*OCSPResponse, error) {
 type OCSPOptions struct {
 	// Now is the time of judgement. Required.
 	Now time.Time
-	// MaxAge bounds the age of thisUpdate; 0 leaves it to nextUpdate.
+	// MaxAge bounds the age of thisUpdate; 0 leaves it to nextUpdate. An answer
+	// without nextUpdate needs MaxAge, ProducedAfter or Nonce beyond the moment
+	// at which it was produced.
 	MaxAge time.Duration
 	// AllowPastNextUpdate takes an answer after its nextUpdate, so that MaxAge
 	// alone decides. It has no effect without MaxAge.
@@ -109,6 +111,10 @@ type OCSPOptions struct {
 	Nonce []byte
 	// Skew is how far the clocks of the two sides may differ.
 	Skew time.Duration
+	// CheckResponder judges whether a delegate's certificate was revoked, where
+	// it does not bear id-pkix-ocsp-nocheck. Without it such a delegate is
+	// refused: a revoked one could vouch for itself for ever.
+	CheckResponder func(*smx509.Certificate) error
 }
 
 // VerifyOCSP judges an answer about cert, which issuer issued: its signature by
@@ -133,14 +139,17 @@ func (r *OCSPResponse) Verify(cert, issuer *smx509.Certificate, opts OCSPOptions
 	if !isIssuer(issuer, cert) {
 		return nil, fmt.Errorf("status of a certificate of another issuer: %w", ErrStatusMismatch)
 	}
-	if err := r.checkSignature(issuer, opts.Now); err != nil {
+	if err := r.checkSignature(issuer, opts); err != nil {
 		return nil, err
 	}
 	single, err := r.find(cert, issuer)
 	if err != nil {
 		return nil, err
 	}
-	fresh := freshness{now: opts.Now, maxAge: opts.MaxAge, skew: opts.Skew, afterNextUpdate: opts.AllowPastNextUpdate && opts.MaxAge > 0}
+	fresh := freshness{
+		now: opts.Now, maxAge: opts.MaxAge, skew: opts.Skew, afterNextUpdate: opts.AllowPastNextUpdate && opts.MaxAge > 0,
+		bounded: opts.MaxAge > 0 || !opts.ProducedAfter.IsZero() || opts.Nonce != nil,
+	}
 	if err := fresh.check(r.ProducedAt, single.ThisUpdate, single.NextUpdate); err != nil {
 		return nil, err
 	}
@@ -164,13 +173,13 @@ func (r *OCSPResponse) Responder(issuer *smx509.Certificate) (*smx509.Certificat
 	return nil, fmt.Errorf("no certificate of the responder: %w", ErrStatusMismatch)
 }
 
-func (r *OCSPResponse) checkSignature(issuer *smx509.Certificate, now time.Time) error {
+func (r *OCSPResponse) checkSignature(issuer *smx509.Certificate, opts OCSPOptions) error {
 	responder, err := r.Responder(issuer)
 	if err != nil {
 		return err
 	}
 	if !responder.Equal(issuer) {
-		if err := checkDelegate(responder, issuer, now); err != nil {
+		if err := checkDelegate(responder, issuer, opts); err != nil {
 			return fmt.Errorf("OCSP responder %q: %w", responder.Subject.CommonName, err)
 		}
 	}
@@ -181,18 +190,28 @@ func (r *OCSPResponse) checkSignature(issuer *smx509.Certificate, now time.Time)
 }
 
 // checkDelegate judges a responder's certificate: issued directly by the same
-// issuer and for nothing else than OCSP (RFC 6960 4.2.2.2).
-func checkDelegate(responder, issuer *smx509.Certificate, now time.Time) error {
+// issuer, for nothing else than OCSP (RFC 6960 4.2.2.2), and not revoked
+// (4.2.2.2.1).
+func checkDelegate(responder, issuer *smx509.Certificate, opts OCSPOptions) error {
 	if !isIssuer(issuer, responder) {
 		return ErrStatusMismatch
 	}
 	if err := responder.CheckSignatureFrom(issuer); err != nil {
 		return fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
-	if err := checkOne(responder, now); err != nil {
+	if err := checkOne(responder, opts.Now); err != nil {
 		return err
 	}
-	return checkUsage(responder, OCSPResponder, OIDs{})
+	if err := checkUsage(responder, OCSPResponder, OIDs{}); err != nil {
+		return err
+	}
+	switch {
+	case hasExtension(responder, OIDOCSPNoCheck()):
+		return nil
+	case opts.CheckResponder == nil:
+		return fmt.Errorf("it has no id-pkix-ocsp-nocheck: %w", ErrStatusUnknown)
+	}
+	return opts.CheckResponder(responder)
 }
 
 // namedBy reports whether the answer's responderID means this certificate:

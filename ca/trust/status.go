@@ -101,6 +101,7 @@ type freshness struct {
 	now             time.Time
 	maxAge, skew    time.Duration
 	afterNextUpdate bool
+	bounded         bool // the caller bounds the age otherwise than by nextUpdate
 }
 
 // check judges the dates of an answer against the clock.
@@ -116,6 +117,11 @@ func (f freshness) check(produced, thisUpdate, nextUpdate time.Time) error {
 	}
 	if !f.afterNextUpdate && !nextUpdate.IsZero() && f.now.After(nextUpdate.Add(f.skew)) {
 		return fmt.Errorf("valid until %s: %w", nextUpdate.UTC().Format(time.RFC3339), ErrStaleStatus)
+	}
+	// RFC 6960 4.2.2.1: without nextUpdate newer information is there all the
+	// time, so that such an answer is good for the moment only.
+	if nextUpdate.IsZero() && !f.bounded && f.now.After(produced.Add(f.skew)) {
+		return fmt.Errorf("of %s, without nextUpdate: %w", produced.UTC().Format(time.RFC3339), ErrStaleStatus)
 	}
 	if f.maxAge > 0 && thisUpdate.Before(f.now.Add(-f.maxAge-f.skew)) {
 		return fmt.Errorf("of %s, older than %v: %w", thisUpdate.UTC().Format(time.RFC3339), f.maxAge, ErrStaleStatus)

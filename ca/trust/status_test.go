@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"math/big"
 	"testing"
@@ -19,6 +20,13 @@ func (c testChain) responder(t testing.TB) trust.Responder {
 	cert := template(9, "responder")
 	cert.KeyUsage = smx509.KeyUsageDigitalSignature
 	cert.ExtKeyUsage = []smx509.ExtKeyUsage{smx509.ExtKeyUsageOCSPSigning}
+	cert.ExtraExtensions = []pkix.Extension{{Id: trust.OIDOCSPNoCheck(), Value: asn1.NullBytes}}
+	return c.delegate(t, cert)
+}
+
+// delegate makes a responder of a template.
+func (c testChain) delegate(t testing.TB, cert *smx509.Certificate) trust.Responder {
+	t.Helper()
 	delegate := issue(t, cert, c.issuing, newSM2(t))
 	return trust.Responder{Issuer: c.issuing.cert, Certificate: delegate.cert, Key: delegate.key}
 }
@@ -135,6 +143,11 @@ func TestOCSPRefusesForeignAnswers(t *testing.T) {
 	if err := verify(answer(t, c, person, nil, good())); !errors.Is(err, trust.ErrKeyUsage) {
 		t.Errorf("answer by a person: %v", err)
 	}
+	sworn := template(10, "responder whose own status nobody knows")
+	sworn.KeyUsage, sworn.ExtKeyUsage = smx509.KeyUsageDigitalSignature, []smx509.ExtKeyUsage{smx509.ExtKeyUsageOCSPSigning}
+	if err := verify(answer(t, c, c.delegate(t, sworn), nil, good())); !errors.Is(err, trust.ErrStatusUnknown) {
+		t.Errorf("answer by a delegate that may have been revoked: %v", err)
+	}
 	tampered := answer(t, c, r, nil, good())
 	tampered[len(tampered)/3] ^= 1
 	if verify(tampered) == nil {
@@ -146,6 +159,30 @@ func TestOCSPRefusesForeignAnswers(t *testing.T) {
 	must(t, err)
 	if _, err := r.Sign(rand.Reader, parsed, good()); !errors.Is(err, trust.ErrStatusMismatch) {
 		t.Errorf("signed for another issuer: %v", err)
+	}
+}
+
+// TestOCSPWithoutNextUpdateIsNotForEver: such an answer says that newer ones are
+// there all the time (RFC 6960 4.2.2.1).
+func TestOCSPWithoutNextUpdateIsNotForEver(t *testing.T) {
+	c := newChain(t, newSM2, template(3, "leaf"))
+	endless := good()
+	endless.NextUpdate = time.Time{}
+	der := answer(t, c, c.responder(t), nil, endless)
+	later := day().Add(10 * time.Minute)
+	for name, v := range map[string]struct {
+		opts trust.OCSPOptions
+		want error
+	}{
+		"later":                    {trust.OCSPOptions{Now: later}, trust.ErrStaleStatus},
+		"at once":                  {trust.OCSPOptions{Now: day()}, nil},
+		"within the caller's age":  {trust.OCSPOptions{Now: later, MaxAge: time.Hour}, nil},
+		"produced since the event": {trust.OCSPOptions{Now: later, ProducedAfter: day()}, nil},
+		"with the nonce of nobody": {trust.OCSPOptions{Now: later, Nonce: []byte("x")}, trust.ErrStaleStatus},
+	} {
+		if _, err := trust.VerifyOCSP(der, c.leaf.cert, c.issuing.cert, v.opts); !errors.Is(err, v.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -191,10 +228,64 @@ func TestCRL(t *testing.T) {
 	}
 }
 
+// TestCRLOfAnUnreadScope: a list that names its place otherwise than by a URI
+// covers some shard, not everything; one without an end would be good for ever.
+func TestCRLOfAnUnreadScope(t *testing.T) {
+	c := newChain(t, newSM2, template(3, "leaf"))
+	wrap := func(tag int, inner []byte) []byte {
+		der, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: true, Bytes: inner})
+		must(t, err)
+		return der
+	}
+	name, err := asn1.Marshal(pkix.Name{CommonName: "shard 7"}.ToRDNSequence())
+	must(t, err)
+	relative, err := asn1.Marshal(pkix.RelativeDistinguishedNameSET{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "shard 7"}})
+	must(t, err)
+	relative[0] = 0xA1 // IMPLICIT [1]
+	for what, point := range map[string][]byte{
+		"a directory name": wrap(0, wrap(0, wrap(4, name))),
+		"a relative name":  wrap(0, relative),
+		"no name":          wrap(0, nil),
+		"an unknown field": wrap(9, nil),
+	} {
+		idp, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: point})
+		must(t, err)
+		crl, err := trust.VerifyCRL(signList(t, c.issuing, idp, c.issuing.cert.SerialNumber), c.issuing.cert, trust.CRLOptions{Now: day()})
+		if err == nil {
+			_, err = crl.Status(c.leaf.cert)
+		}
+		if !errors.Is(err, trust.ErrStatusMismatch) && !errors.Is(err, trust.ErrMalformed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	tbs, err := asn1.Marshal(pkix.TBSCertificateList{
+		Version: 1, Signature: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 156, 10197, 1, 501}},
+		Issuer: c.issuing.cert.Subject.ToRDNSequence(), ThisUpdate: day(),
+		Extensions: []pkix.Extension{ext(t, asn1.ObjectIdentifier{2, 5, 29, 20}, false, 1)},
+	})
+	must(t, err)
+	algorithm, signature, err := trust.SignASN1(rand.Reader, c.issuing.key, tbs)
+	must(t, err)
+	der, err := asn1.Marshal(struct {
+		TBS       asn1.RawValue
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}{asn1.RawValue{FullBytes: tbs}, algorithm, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})
+	must(t, err)
+	if _, err := trust.VerifyCRL(der, c.issuing.cert, trust.CRLOptions{Now: day().AddDate(0, 0, 1)}); !errors.Is(err, trust.ErrMalformed) {
+		t.Errorf("without nextUpdate: %v", err)
+	}
+}
+
 func makeCRL(t testing.TB, issuer *authority, uri string, revoked *big.Int) []byte {
 	t.Helper()
 	idp, err := trust.NewIssuingDistributionPoint(false, uri)
 	must(t, err)
+	return signList(t, issuer, idp, revoked)
+}
+
+func signList(t testing.TB, issuer *authority, idp []byte, revoked *big.Int) []byte {
+	t.Helper()
 	der, err := smx509.CreateRevocationList(rand.Reader, &smx509.RevocationList{
 		Number: big.NewInt(1), ThisUpdate: day(), NextUpdate: day().Add(24 * time.Hour),
 		RevokedCertificateEntries: []smx509.RevocationListEntry{{SerialNumber: revoked, RevocationTime: day(), ReasonCode: int(trust.Superseded)}},

@@ -1,8 +1,10 @@
 package trust
 
 import (
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 
 	"github.com/emmansun/gmsm/smx509"
 )
@@ -154,11 +156,10 @@ func checkCritical(cert *smx509.Certificate) error {
 	return nil
 }
 
+func hasExtension(cert *smx509.Certificate, id asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(cert.Extensions, func(ext pkix.Extension) bool { return ext.Id.Equal(id) })
+}
+
 func extensionCritical(cert *smx509.Certificate, id asn1.ObjectIdentifier) bool {
-	for _, ext := range cert.Extensions {
-		if ext.Id.Equal(id) {
-			return ext.Critical
-		}
-	}
-	return false
+	return slices.ContainsFunc(cert.Extensions, func(ext pkix.Extension) bool { return ext.Critical && ext.Id.Equal(id) })
 }
