@@ -295,7 +295,7 @@ func (b *loginBench) round(ctx context.Context) error {
 
 // login makes a code, has a phone scan it and waits for the verified result.
 func (b *loginBench) login(ctx context.Context, p *benchPhone) (made, scanned time.Duration, err error) {
-	none := bidseal.MatchPolicy(protocol.MatchNone)
+	none := protocol.MatchNone
 	began := time.Now()
 	ch, err := b.client.Login(ctx, bidseal.LoginOptions{Display: []string{"基准测试"}, Static: true, Match: &none, NoRenew: true})
 	if err != nil {
