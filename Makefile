@@ -1,6 +1,6 @@
 # Every target runs on Go alone unless its help line names what else it needs.
 GO        ?= go
-FUZZTIME  ?= 50000x
+FUZZTIME  ?= 10000x
 TESTFLAGS ?=
 TOOL      := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
@@ -58,7 +58,7 @@ wasm: ## build the phone core for js/wasm
 	GOOS=js GOARCH=wasm $(GO) build $(WASM_PACKAGES)
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target FUZZTIME each (50000x inputs, or a time such as 1m)
+fuzz: ## run every fuzz target FUZZTIME each (10000x inputs, or a time such as 1m)
 	GO="$(GO)" bash test/fuzz.sh $(FUZZTIME)
 
 .PHONY: interop

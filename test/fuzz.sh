@@ -3,7 +3,7 @@
 # one package per call, so they are listed first. A target that somebody adds is found by itself.
 # A number of inputs is the default because a time can end in "context deadline exceeded" on a busy machine.
 set -euo pipefail
-fuzztime=${1:-50000x}
+fuzztime=${1:-10000x}
 go=${GO:-go}
 ran=0
 while read -r dir package; do
