@@ -59,6 +59,10 @@ func bans() []ban {
 			why: "trust is a public leaf: SDK, relay and phone judge chains by it without carrying an authority",
 		},
 		{
+			from: []string{"./ca/caapi"}, to: append([]string{"./internal/..."}, components...), but: []string{"./ca/caapi"}, deep: true,
+			why: "the bodies of the authority's API are for phones and platforms, which carry no authority",
+		},
+		{
 			from: []string{"./sdk/..."}, except: []string{"./sdk/sdktest/..."},
 			to: components, but: []string{"./sdk/...", "./ca/trust/...", "./pdfsign/..."}, deep: true,
 			why: "a platform embeds the SDK, not our servers",
