@@ -363,6 +363,13 @@ func TestPageLongPoll(t *testing.T) {
 	if s := <-done; s.State != protocol.StateClaimed {
 		t.Fatalf("state %+v", s)
 	}
+	same := after // nothing happens: the wait ends with the state as it is
+	same.After, same.Wait = c.read().Rev, 1
+	s, _, err = c.poll(pageOrigin, same)
+	must(t, err)
+	if s.Rev != same.After || s.State != protocol.StateClaimed {
+		t.Fatalf("state %+v", s)
+	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, w.origin+"/v1/watch", nil)
 	must(t, err)
 	req.Header.Set("Origin", pageOrigin)

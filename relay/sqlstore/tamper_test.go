@@ -61,6 +61,35 @@ func TestTamperedLedger(t *testing.T) {
 		_, err := tx.Exec(`UPDATE relay_ledger SET salt = $1, entry = $2, head = $3 WHERE idx = 2`, salt, entry, protocol.LedgerHead(prev, 2, entry))
 		return err
 	}
+	// resigned gives entry 2 a head that does not follow from entry 1, signed by
+	// the ledger's own key: what an operator could do.
+	resigned := func(tx *sql.Tx) error {
+		p := protocol.Promise{Index: 2}
+		if err := tx.QueryRow(`SELECT salt, entry FROM relay_ledger WHERE idx = 2`).Scan(&p.Salt, &p.Entry); err != nil {
+			return err
+		}
+		p.Head = protocol.LedgerHead(make([]byte, 32), 2, p.Entry)
+		if err := relay.SignPromises(key)(&p); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE relay_ledger SET head = $1, signature = $2 WHERE idx = 2`, []byte(p.Head), []byte(p.Signature)); err != nil {
+			return err
+		}
+		// and what follows is chained to it
+		last := protocol.Promise{Index: 3}
+		if err := tx.QueryRow(`SELECT salt, entry FROM relay_ledger WHERE idx = 3`).Scan(&last.Salt, &last.Entry); err != nil {
+			return err
+		}
+		last.Head = protocol.LedgerHead(p.Head, 3, last.Entry)
+		if err := relay.SignPromises(key)(&last); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE relay_ledger SET head = $1, signature = $2 WHERE idx = 3`, []byte(last.Head), []byte(last.Signature)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`UPDATE relay_ledger_head SET head = $1`, []byte(last.Head))
+		return err
+	}
 	exec := func(query string, args ...any) func(tx *sql.Tx) error {
 		return func(tx *sql.Tx) error {
 			_, err := tx.Exec(query, args...)
@@ -75,6 +104,7 @@ func TestTamperedLedger(t *testing.T) {
 		"last head":        exec(`UPDATE relay_ledger SET head = $1 WHERE idx = 3`, zero),
 		"signature":        exec(`UPDATE relay_ledger SET signature = $1 WHERE idx = 2`, zero),
 		"chained again":    chained,
+		"signed again":     resigned,
 		"deleted entry":    exec(`DELETE FROM relay_ledger WHERE idx = 2`),
 		"deleted end":      exec(`DELETE FROM relay_end WHERE cid = $1`, (&protocol.CID{2})[:]),
 		"receipts swapped": exec(`UPDATE relay_end SET receipt = (SELECT receipt FROM relay_end WHERE cid = $1) WHERE cid = $2`, (&protocol.CID{1})[:], (&protocol.CID{2})[:]),
