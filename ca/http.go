@@ -26,13 +26,16 @@ import (
 type HandlerOptions struct {
 	// AppOrigins are the web origins whose pages may call the API.
 	AppOrigins []string
-	// Concurrent bounds the calls that cost cryptography; what comes beyond is
-	// shed with Retry-After. Four for each processor if zero.
+	// Concurrent bounds the calls that cost cryptography, questions for status
+	// and others apart; what comes beyond is shed with Retry-After. Four for each
+	// processor if zero.
 	Concurrent int
 }
 
 const (
-	maxAPIBody = 64 << 10 // bytes
+	// maxAPIBody in bytes. A body is read before its call takes a slot, so that
+	// each connection may make the server hold one.
+	maxAPIBody = 16 << 10
 	// ocspMaxAge bounds how long a cache in between may keep an answer.
 	ocspMaxAge = 5 * time.Minute
 )
@@ -41,7 +44,8 @@ const (
 type server struct {
 	a       *Authority
 	origins []string
-	slots   chan struct{}
+	slots   chan struct{} // of calls that change something
+	status  chan struct{} // of questions for status: logins hang on them
 }
 
 // NewHandler makes the HTTP API; package caapi lists it.
@@ -49,22 +53,22 @@ func NewHandler(a *Authority, o HandlerOptions) http.Handler {
 	if o.Concurrent <= 0 {
 		o.Concurrent = 4 * runtime.GOMAXPROCS(0)
 	}
-	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent)}
+	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent)}
 	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
 	e := gin.New()
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
 	e.Use(s.guard, s.crossOrigin)
 	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
 
-	e.POST(caapi.PathEnrol, s.bounded, s.onEnrol)
-	e.POST(caapi.PathPass, s.bounded, s.onPass)
-	e.POST(caapi.PathPlatformRequests, s.bounded, s.onPlatformRequest)
+	e.POST(caapi.PathEnrol, s.bounded(s.slots), s.onEnrol)
+	e.POST(caapi.PathPass, s.bounded(s.slots), s.onPass)
+	e.POST(caapi.PathPlatformRequests, s.bounded(s.slots), s.onPlatformRequest)
 	e.GET(caapi.PathPlatformRequests+"/:id", s.onPlatformState)
 	e.GET(caapi.PathInfo, s.onInfo)
 	e.GET("/crl/:file", s.onCRL)
 	e.GET("/certs/:file", s.onCertificate)
-	e.POST(caapi.PathOCSP, s.bounded, s.onOCSPPost)
-	e.GET(caapi.PathOCSP+"/*request", s.bounded, s.onOCSPGet)
+	e.POST(caapi.PathOCSP, s.bounded(s.status), s.onOCSPPost)
+	e.GET(caapi.PathOCSP+"/*request", s.bounded(s.status), s.onOCSPGet)
 	for _, path := range []string{caapi.PathEnrol, caapi.PathPass, caapi.PathInfo, caapi.PathOCSP} {
 		e.OPTIONS(path, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	}
@@ -113,22 +117,33 @@ func (s *server) crossOrigin(c *gin.Context) {
 	}
 }
 
-// bounded sheds calls beyond what the processors can do.
-func (s *server) bounded(c *gin.Context) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-		c.Next()
-	default:
-		s.refuse(c, &protocol.Error{Code: protocol.CodeOverloaded, RetryAfter: 1})
+// bounded sheds calls beyond what the processors can do. The body is read
+// before: how long that takes is the caller's choice.
+func (s *server) bounded(slots chan struct{}) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		raw, ok := s.body(c)
+		if !ok {
+			return
+		}
+		c.Set(bodyKey, raw)
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			c.Next()
+		default:
+			s.refuse(c, &protocol.Error{Code: protocol.CodeOverloaded, RetryAfter: 1})
+		}
 	}
 }
+
+// bodyKey is under what bounded leaves the body.
+const bodyKey = "body"
 
 // refuse writes the one form of a refusal: RFC 9457.
 func (s *server) refuse(c *gin.Context, err error) {
 	c.Abort()
-	if errors.Is(err, context.Canceled) {
-		return // the caller is gone
+	if errors.Is(err, context.Canceled) { // mostly the caller is gone; where not, it may come again
+		err = &protocol.Error{Code: protocol.CodeOverloaded, RetryAfter: 1}
 	}
 	problem := protocol.ProblemOf(err)
 	if problem.Code == protocol.CodeInternal {
@@ -146,11 +161,11 @@ func (s *server) refuse(c *gin.Context, err error) {
 }
 
 // body reads a bounded body; it answers the refusal itself.
-func (s *server) body(c *gin.Context, limit int64) ([]byte, bool) {
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+func (s *server) body(c *gin.Context) ([]byte, bool) {
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxAPIBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		s.refuse(c, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", limit))
+		s.refuse(c, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", maxAPIBody))
 		return nil, false
 	}
 	if err != nil {
@@ -160,12 +175,12 @@ func (s *server) body(c *gin.Context, limit int64) ([]byte, bool) {
 	return raw, true
 }
 
-// signed reads what a signed call consists of.
-func (s *server) signed(c *gin.Context) (SignedCall, bool) {
-	raw, ok := s.body(c, maxAPIBody)
+// signed is what a signed call consists of.
+func signed(c *gin.Context) SignedCall {
 	return SignedCall{
-		Path: c.Request.URL.RequestURI(), Body: raw, Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof),
-	}, ok
+		Path: c.Request.URL.RequestURI(), Body: c.MustGet(bodyKey).([]byte),
+		Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof),
+	}
 }
 
 func (s *server) answer(c *gin.Context, v any, err error) {
@@ -187,11 +202,7 @@ func (s *server) json(c *gin.Context, raw []byte) {
 }
 
 func (s *server) onEnrol(c *gin.Context) {
-	call, ok := s.signed(c)
-	if !ok {
-		return
-	}
-	raw, err := s.a.Enrol(c.Request.Context(), call)
+	raw, err := s.a.Enrol(c.Request.Context(), signed(c))
 	if err != nil {
 		s.refuse(c, err)
 		return
@@ -200,17 +211,13 @@ func (s *server) onEnrol(c *gin.Context) {
 }
 
 func (s *server) onPass(c *gin.Context) {
-	if call, ok := s.signed(c); ok {
-		answer, err := s.a.RenewPass(c.Request.Context(), call)
-		s.answer(c, answer, err)
-	}
+	answer, err := s.a.RenewPass(c.Request.Context(), signed(c))
+	s.answer(c, answer, err)
 }
 
 func (s *server) onPlatformRequest(c *gin.Context) {
-	if call, ok := s.signed(c); ok {
-		state, err := s.a.RequestPlatform(c.Request.Context(), call)
-		s.answer(c, state, err)
-	}
+	state, err := s.a.RequestPlatform(c.Request.Context(), signed(c))
+	s.answer(c, state, err)
 }
 
 func (s *server) onPlatformState(c *gin.Context) {
@@ -256,17 +263,13 @@ func (s *server) onCertificate(c *gin.Context) {
 }
 
 // onOCSPPost: RFC 6960 A.1.
-func (s *server) onOCSPPost(c *gin.Context) {
-	if der, ok := s.body(c, trust.MaxOCSPSize); ok {
-		s.ocsp(c, der)
-	}
-}
+func (s *server) onOCSPPost(c *gin.Context) { s.ocsp(c, c.MustGet(bodyKey).([]byte)) }
 
 // onOCSPGet: RFC 6960 A.1, the request as escaped base64 in the path. An
 // unescaped one may hold slashes, which belong to it.
 func (s *server) onOCSPGet(c *gin.Context) {
 	text, err := url.PathUnescape(strings.TrimPrefix(c.Request.URL.EscapedPath(), caapi.PathOCSP+"/"))
-	if err == nil && len(text) <= 2*trust.MaxOCSPSize {
+	if err == nil && len(text) <= 2*maxAPIBody {
 		var der []byte
 		if der, err = base64.StdEncoding.DecodeString(text); err == nil {
 			s.ocsp(c, der)

@@ -10,6 +10,6 @@ import (
 func (s *server) testRoute(do func()) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	e.POST("/", s.bounded, func(c *gin.Context) { do() })
+	e.POST("/", s.bounded(s.slots), func(c *gin.Context) { do() })
 	return e
 }

@@ -2,12 +2,15 @@ package ca
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/caapi"
@@ -149,6 +152,63 @@ func TestHTTPCrossOrigin(t *testing.T) {
 	}
 	if other := f.serve(t, "OPTIONS", caapi.PathEnrol, http.Header{"Origin": {"https://evil.example"}}, nil); other.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("another page: %v", other.Header)
+	}
+}
+
+// TestHTTPSlowBodiesTakeNoSlot: whoever sends a body byte by byte keeps nobody
+// else out.
+func TestHTTPSlowBodiesTakeNoSlot(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	handler := NewHandler(f.Authority, HandlerOptions{Concurrent: 1})
+	for _, path := range []string{caapi.PathEnrol, caapi.PathOCSP} {
+		reading, body := newSlowBody()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "POST", path, body))
+		}()
+		<-reading
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "POST", path, bytes.NewReader(ask(t, e.sign, f.Issuing(), nil))))
+		if recorder.Code == http.StatusServiceUnavailable {
+			t.Errorf("%s: shed for a caller who sends nothing", path)
+		}
+		must(t, body.Close())
+		<-done
+	}
+}
+
+// newSlowBody is a body that says when it is read and does not come.
+func newSlowBody() (reading chan struct{}, body io.ReadCloser) {
+	reading = make(chan struct{})
+	pipe, _ := io.Pipe()
+	return reading, &slowBody{ReadCloser: pipe, reading: reading}
+}
+
+type slowBody struct {
+	io.ReadCloser
+	once    sync.Once
+	reading chan struct{}
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.once.Do(func() { close(b.reading) })
+	return b.ReadCloser.Read(p)
+}
+
+// TestHTTPNeverSaysYesToACallThatWasBrokenOff: the other side may still listen.
+func TestHTTPNeverSaysYesToACallThatWasBrokenOff(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	recorder := httptest.NewRecorder()
+	p := newPhone(t, f.clock, f.code(t, 0))
+	request := httptest.NewRequestWithContext(ctx, "POST", caapi.PathEnrol, bytes.NewReader(p.body))
+	request.Header.Set(protocol.HeaderProof, p.call(t).Proof)
+	NewHandler(f.Authority, HandlerOptions{}).ServeHTTP(recorder, request)
+	if recorder.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d: %s", recorder.Code, recorder.Body)
 	}
 }
 
