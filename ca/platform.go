@@ -13,11 +13,13 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
 )
@@ -80,8 +82,12 @@ func checkPlatformRequest(r *caapi.PlatformRequest) error {
 	if err := errors.Join(checkShown(r.Name), checkShown(r.Organisation)); err != nil {
 		return err
 	}
-	if len(r.Contact) > 256 || len(r.CreditCode) > 18 {
-		return protocol.Errorf(protocol.CodeMalformed, "contact or credit code too long")
+	// the operator reads the contact beside the fingerprints that are compared
+	if len(r.Contact) > 256 || strings.ContainsFunc(r.Contact, trust.Deceptive) {
+		return protocol.Errorf(protocol.CodeMalformed, "contact: one line of at most 256 bytes that can be shown")
+	}
+	if r.CreditCode != "" && !trust.IsCreditCode(r.CreditCode) {
+		return protocol.Errorf(protocol.CodeMalformed, "credit code: not 18 characters of GB 32100")
 	}
 	if len(r.Origins) == 0 || len(r.Origins) > 16 {
 		return protocol.Errorf(protocol.CodeMalformed, "1 to 16 origins")
@@ -101,15 +107,29 @@ func checkPlatformRequest(r *caapi.PlatformRequest) error {
 	return nil
 }
 
-// validOrigin reports whether text is an origin as browsers write it: https, or
-// http on the loopback.
+// validOrigin reports whether text is an origin as browsers write it (RFC 6454
+// 6.2): https, or http on the loopback; a host in ASCII without wildcards, and
+// the port only where it is not the scheme's.
 func validOrigin(text string) bool {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || text != u.Scheme+"://"+u.Host || strings.ToLower(text) != text || len(text) > 256 {
+	if err != nil || text != u.Scheme+"://"+u.Host || len(text) > 256 {
 		return false
 	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+	host, port := u.Hostname(), u.Port()
+	ip := net.ParseIP(host)
+	if host == "" || ip == nil && strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || strings.ToLower(host) != host {
+		return false
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || strconv.FormatUint(n, 10) != port) || strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	switch u.Scheme {
+	case "https":
+		return port != "443"
+	case "http":
+		return port != "80" && (host == "localhost" || ip != nil && ip.IsLoopback())
+	}
+	return false
 }
 
 func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte) (string, error) {

@@ -132,20 +132,32 @@ func TestPlatformReject(t *testing.T) {
 func TestPlatformRequestRefuses(t *testing.T) {
 	f := newFixture(t)
 	for name, change := range map[string]func(*applicant){
-		"no name":              func(p *applicant) { p.body.Name = "" },
-		"deceiving name":       func(p *applicant) { p.body.Name = "a\u202eb" },
-		"no origin":            func(p *applicant) { p.body.Origins = nil },
-		"plain http":           func(p *applicant) { p.body.Origins = []string{"http://bid.example"} },
-		"origin with a path":   func(p *applicant) { p.body.Origins = []string{"https://bid.example/x"} },
-		"origin in capitals":   func(p *applicant) { p.body.Origins = []string{"https://Bid.example"} },
-		"origin with a user":   func(p *applicant) { p.body.Origins = []string{"https://a@bid.example"} },
-		"SM2 API key":          func(p *applicant) { p.body.APIKey, _ = protocol.MarshalKey(p.request.Public()) },
-		"P-256 request":        func(p *applicant) { p.body.CSR = csrOf(t, p.api) },
-		"altered request":      func(p *applicant) { p.body.CSR[len(p.body.CSR)-1] ^= 1 },
-		"version":              func(p *applicant) { p.body.V = 9 },
-		"too long a contact":   func(p *applicant) { p.body.Contact = string(make([]byte, 257)) },
-		"relative origin":      func(p *applicant) { p.body.Origins = []string{"bid.example"} },
-		"origin of javascript": func(p *applicant) { p.body.Origins = []string{"javascript:alert(1)"} },
+		"no name":            func(p *applicant) { p.body.Name = "" },
+		"deceiving name":     func(p *applicant) { p.body.Name = "a\u202eb" },
+		"no origin":          func(p *applicant) { p.body.Origins = nil },
+		"plain http":         func(p *applicant) { p.body.Origins = []string{"http://bid.example"} },
+		"origin with a path": func(p *applicant) { p.body.Origins = []string{"https://bid.example/x"} },
+		"origin in capitals": func(p *applicant) { p.body.Origins = []string{"https://Bid.example"} },
+		"origin with a user": func(p *applicant) { p.body.Origins = []string{"https://a@bid.example"} },
+		"SM2 API key":        func(p *applicant) { p.body.APIKey, _ = protocol.MarshalKey(p.request.Public()) },
+		"P-256 request":      func(p *applicant) { p.body.CSR = csrOf(t, p.api) },
+		"altered request":    func(p *applicant) { p.body.CSR[len(p.body.CSR)-1] ^= 1 },
+		"version":            func(p *applicant) { p.body.V = 9 },
+		"too long a contact": func(p *applicant) { p.body.Contact = string(make([]byte, 257)) },
+		"contact with a second line, which could pass for the fingerprint that the operator compares": func(p *applicant) {
+			p.body.Contact = "x\n    request key SM3 00"
+		},
+		"contact that moves the cursor": func(p *applicant) { p.body.Contact = "x\x1b[2A" },
+		"credit code of another form":   func(p *applicant) { p.body.CreditCode = "91330100\x1b[1A" },
+		"origin turned around":          func(p *applicant) { p.body.Origins = []string{"https://a\u202eb.example"} },
+		"origin beyond ASCII":           func(p *applicant) { p.body.Origins = []string{"https://例子.example"} },
+		"origin for every host":         func(p *applicant) { p.body.Origins = []string{"https://*"} },
+		"two origins in one":            func(p *applicant) { p.body.Origins = []string{"https://a.example,b.example"} },
+		"origin with the usual port":    func(p *applicant) { p.body.Origins = []string{"https://bid.example:443"} },
+		"origin with an empty port":     func(p *applicant) { p.body.Origins = []string{"https://bid.example:"} },
+		"origin with port 70000":        func(p *applicant) { p.body.Origins = []string{"https://bid.example:70000"} },
+		"relative origin":               func(p *applicant) { p.body.Origins = []string{"bid.example"} },
+		"origin of javascript":          func(p *applicant) { p.body.Origins = []string{"javascript:alert(1)"} },
 	} {
 		p := newApplicant(t)
 		change(p)
@@ -156,7 +168,7 @@ func TestPlatformRequestRefuses(t *testing.T) {
 	if n := f.count(t, `SELECT count(*) FROM ca_platforms`); n != 0 {
 		t.Errorf("%d applications were stored", n)
 	}
-	for _, origin := range []string{"https://bid.example", "https://bid.example:8443", "http://127.0.0.1:8400", "http://localhost:8400"} {
+	for _, origin := range []string{"https://bid.example", "https://bid.example:8443", "http://127.0.0.1:8400", "http://localhost:8400", "http://[::1]:8400", "https://xn--fsqu00a.example"} {
 		if !validOrigin(origin) {
 			t.Errorf("origin %s refused", origin)
 		}
