@@ -7,11 +7,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -21,7 +23,7 @@ type responder struct {
 
 	mu      sync.Mutex
 	cert    *smx509.Certificate
-	answers map[string]OCSPAnswer // by request
+	answers map[string]OCSPAnswer // by digest of the request
 }
 
 // maxOCSPAnswers bounds the cache; a full one is emptied.
@@ -55,7 +57,7 @@ func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := string(der)
+	name := string(protocol.H(der)) // not the question, which may be long
 	if request.Nonce == nil {
 		if answer, ok := a.ocsp.recall(name, status, a.now(), time.Duration(a.config.OCSPLifetime)/2); ok {
 			return &answer, nil
@@ -134,9 +136,15 @@ func (a *Authority) responderCertificate(ctx context.Context) (*smx509.Certifica
 		return nil, err
 	}
 	if !a.now().Before(cert.NotAfter.Add(-responderRenewal)) && cert.NotAfter.Before(a.Issuing().NotAfter) {
-		if cert, err = a.renewResponder(ctx, cert); err != nil {
+		fresh, err := a.renewResponder(ctx, cert)
+		if err != nil && !a.now().Before(cert.NotAfter) {
 			return nil, err
 		}
+		if err != nil { // the old one still answers, and the next question tries again
+			a.log.LogAttrs(ctx, slog.LevelError, "renew the responder's certificate", slog.Time("ends", cert.NotAfter), slog.Any("error", err))
+			return cert, nil
+		}
+		cert = fresh
 	}
 	public, ok := a.ocsp.key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(cert.PublicKey) {

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"errors"
 	"math/big"
 	"testing"
@@ -79,6 +80,77 @@ func TestOCSPNonce(t *testing.T) {
 	if first.Cacheable || bytes.Equal(first.DER, second.DER) {
 		t.Error("an answer with a nonce was given twice")
 	}
+}
+
+// TestOCSPKeepsLittleForStrangers: what is remembered of a question does not
+// grow with what stands around it, and what is repeated of it is bounded.
+func TestOCSPKeepsLittleForStrangers(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	junk := bytes.Repeat([]byte{7}, 40<<10)
+	question := ask(t, e.sign, f.Issuing(), nil)
+	// OCSPRequest { tbsRequest, optionalSignature [0] }: nobody looks at the latter
+	var outer asn1.RawValue
+	_, err := asn1.Unmarshal(question, &outer)
+	must(t, err)
+	signature, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: junkString(t, junk)})
+	must(t, err)
+	long, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(bytes.Clone(outer.Bytes), signature...)})
+	must(t, err)
+	answer, err := f.OCSP(t.Context(), long)
+	must(t, err)
+	f.judge(t, answer.DER, e.sign, nil)
+	for name := range f.ocsp.answers {
+		if len(name) > 64 {
+			t.Errorf("%d bytes of a question are kept", len(name))
+		}
+	}
+	// hashAlgorithm { SHA-1, parameters }: the answer repeats the CertID
+	sha1 := []byte{0x06, 5, 0x2B, 0x0E, 3, 2, 0x1A}
+	parameters := bytes.Replace(question, append(bytes.Clone(sha1), 5, 0), append(bytes.Clone(sha1), 4, 0), 1)
+	if bytes.Equal(parameters, question) {
+		t.Fatal("the question has another form")
+	}
+	answer, err = f.OCSP(t.Context(), parameters)
+	must(t, err)
+	if !bytes.Equal(answer.DER, trust.OCSPError(trust.MalformedRequest)) {
+		t.Errorf("parameters of a stranger's choice are signed: %x", answer.DER)
+	}
+}
+
+func junkString(t *testing.T, junk []byte) []byte {
+	t.Helper()
+	der, err := asn1.Marshal(junk)
+	must(t, err)
+	return der
+}
+
+// TestOCSPGoesOnWhenTheResponderCannotBeRenewed: there are thirty days to mend
+// it.
+func TestOCSPGoesOnWhenTheResponderCannotBeRenewed(t *testing.T) {
+	f := newFixture(t)
+	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: 2 * 365 * 24 * time.Hour})
+	must(t, err)
+	p := newPhone(t, f.clock, file.Code)
+	raw, err := f.Enrol(t.Context(), p.call(t))
+	must(t, err)
+	cert := p.read(t, raw).sign
+	must(t, exec(t, f, `CREATE TRIGGER full BEFORE INSERT ON ca_certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END`))
+	f.clock.add(350 * 24 * time.Hour)
+	answer, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
+	must(t, err)
+	f.judge(t, answer.DER, cert, nil)
+	if !bytes.Contains(f.log.Bytes(), []byte("disk full")) {
+		t.Error("nobody is told")
+	}
+	f.clock.add(16 * 24 * time.Hour)
+	if _, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil)); err == nil {
+		t.Error("an expired responder answered")
+	}
+	must(t, exec(t, f, `DROP TRIGGER full`))
+	answer, err = f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
+	must(t, err)
+	f.judge(t, answer.DER, cert, nil)
 }
 
 // TestOCSPIsNeverGoodForWhatWasNotIssued: invented serial numbers, serial

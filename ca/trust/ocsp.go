@@ -213,6 +213,11 @@ func ParseOCSPRequest(der []byte) (*OCSPRequest, error) {
 	if single.Cert.Serial == nil || single.Cert.Serial.Sign() <= 0 || single.Cert.Serial.BitLen() > 160 {
 		return nil, fmt.Errorf("OCSP request: serial number: %w", ErrMalformed)
 	}
+	// The answer repeats the CertID. SHA-1, SHA-256 and SM3 have no parameters but
+	// NULL (RFC 5754 2, GM/T 0006).
+	if p := single.Cert.HashAlgorithm.Parameters.FullBytes; len(p) != 0 && !bytes.Equal(p, asn1.NullBytes) {
+		return nil, fmt.Errorf("OCSP request: parameters of a digest: %w", ErrMalformed)
+	}
 	for _, ext := range single.Extensions {
 		if ext.Critical {
 			return nil, fmt.Errorf("extension %v: %w", ext.Id, ErrCritical)
