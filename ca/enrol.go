@@ -5,10 +5,8 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/trust"
@@ -122,22 +120,6 @@ func (a *Authority) newDual(code *codeRow, account string) (*issuanceRow, error)
 	}, nil
 }
 
-// accountOf is the account of a known device, or a new opaque one.
-func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte) (string, error) {
-	var account, state string
-	err := tx.QueryRowContext(ctx, `SELECT account, state FROM ca_devices WHERE id = $1`, protocol.DeviceID(deviceKey)).Scan(&account, &state)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		fresh, err := protocol.Random(16)
-		return hex.EncodeToString(fresh), err
-	case err != nil:
-		return "", fmt.Errorf("read device: %w", err)
-	case state != deviceActive:
-		return "", protocol.Errorf(protocol.CodeForbidden, "the device is blocked")
-	}
-	return account, nil
-}
-
 // dualAnswer makes the answer of a dual issuance inside the transaction that
 // stores it.
 func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, signing, encryption *smx509.Certificate) ([]byte, error) {
@@ -145,11 +127,7 @@ func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_devices (id, account, key, state, created_at) VALUES ($1, $2, $3, 'active', $4) ON CONFLICT (id) DO NOTHING`,
-		protocol.DeviceID(r.deviceKey), r.account, r.deviceKey, a.now().Unix()); err != nil {
-		return nil, fmt.Errorf("store device: %w", err)
-	}
-	pass, err := a.issuePass(r.deviceKey, r.account)
+	pass, err := a.issuePass(r.deviceKey, r.account, a.now())
 	if err != nil {
 		return nil, err
 	}
@@ -160,64 +138,4 @@ func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, 
 	return protocol.EncodeJSON(caapi.EnrolAnswer{
 		V: caapi.Version, RequestID: id, Response: response, Chain: a.above(), Lineage: r.lineage, Account: r.account, Pass: pass,
 	})
-}
-
-// States of devices.
-const deviceActive = "active"
-
-func (a *Authority) issuePass(deviceKey []byte, account string) (string, error) {
-	public, err := protocol.ParseKey(deviceKey)
-	if err != nil {
-		return "", err
-	}
-	alg, err := protocol.AlgOf(public)
-	if err != nil {
-		return "", err
-	}
-	now := a.now()
-	return protocol.IssuePass(a.passKey, protocol.Pass{
-		V: protocol.Version, Iss: a.PassIssuer(), Device: protocol.DeviceID(deviceKey), Alg: alg, Key: deviceKey, Account: account,
-		IAT: now.Unix(), EXP: now.Add(time.Duration(a.config.PassLifetime)).Unix(),
-	})
-}
-
-// RenewPass answers a caapi.PassRequest. The old pass may have expired at any
-// time; the device must be known and not blocked.
-func (a *Authority) RenewPass(ctx context.Context, c SignedCall) (*caapi.PassAnswer, error) {
-	var request caapi.PassRequest
-	if err := protocol.DecodeJSON(c.Body, &request); err != nil {
-		return nil, err
-	}
-	if request.V != caapi.Version {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "version")
-	}
-	old, err := protocol.ReadPass(c.Pass)
-	if err != nil {
-		return nil, err
-	}
-	verified, err := protocol.VerifyPass(a.passKey.Public(), c.Pass, time.Unix(old.IAT, 0))
-	if err != nil {
-		return nil, err
-	}
-	if err := protocol.VerifyProof(verified, c.Proof, a.call(c), a.now()); err != nil {
-		return nil, err
-	}
-	var account, state string
-	err = a.db.Reader().QueryRowContext(ctx, `SELECT account, state FROM ca_devices WHERE id = $1`, verified.Device).Scan(&account, &state)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, protocol.Errorf(protocol.CodeUnauthorized, "the device is not known")
-	case err != nil:
-		return nil, fmt.Errorf("read device: %w", err)
-	case state != deviceActive:
-		return nil, protocol.Errorf(protocol.CodeForbidden, "the device is blocked")
-	}
-	pass, err := a.issuePass(verified.Key, account)
-	if err != nil {
-		return nil, err
-	}
-	err = a.db.Update(ctx, func(tx *sql.Tx) error {
-		return a.audit.append(ctx, tx, actorPhone, eventPass, map[string]string{"device": verified.Device})
-	})
-	return &caapi.PassAnswer{V: caapi.Version, Pass: pass}, err
 }

@@ -3,6 +3,7 @@ package ca
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -187,6 +188,53 @@ func TestSecondCertificateOfOneDeviceKeepsTheAccount(t *testing.T) {
 	}
 }
 
+// TestOneDeviceHasOneAccount: two enrolments of a new device overlap.
+func TestOneDeviceHasOneAccount(t *testing.T) {
+	f := newFixture(t)
+	first, second := newPhone(t, f.clock, f.code(t, 0)), newPhone(t, f.clock, f.code(t, 0))
+	second.device = first.device
+	second.write(t, second.request(t).RequestID, second.request(t).Code)
+	crashed := f.open(t)
+	crashed.stopAt(stepPending)
+	if _, err := crashed.Enrol(t.Context(), first.call(t)); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	accounts := make(map[string]bool)
+	for _, p := range []*phone{second, first} {
+		raw, err := f.Enrol(t.Context(), p.call(t))
+		must(t, err)
+		e := p.read(t, raw)
+		accounts[e.answer.Account] = true
+		answer, err := f.RenewPass(t.Context(), signedCall(t, p.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), f.clock.Now()))
+		must(t, err)
+		pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+		must(t, err)
+		accounts[pass.Account] = true
+	}
+	if len(accounts) != 1 {
+		t.Errorf("accounts %v of one device", accounts)
+	}
+}
+
+// TestRefusedByAnother: a process that lost the race against a refusal has no
+// answer to give.
+func TestRefusedByAnother(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	slow := f.open(t)
+	slow.stop = func(step string) error {
+		if step != stepSigned {
+			return nil
+		}
+		return exec(t, f, `UPDATE ca_issuances SET state = 'refused', refusal = 'lint x: y'`)
+	}
+	raw, err := slow.Enrol(t.Context(), p.call(t))
+	refusedWith(t, err, protocol.CodeLintFailed)
+	if raw != nil {
+		t.Errorf("answer %s", raw)
+	}
+}
+
 // TestLintEndsAnIssuance: the code was good when it was made, but now the
 // certificates would outlive their issuer.
 func TestLintEndsAnIssuance(t *testing.T) {
@@ -257,4 +305,33 @@ func TestRenewPass(t *testing.T) {
 	must(t, exec(t, f, `UPDATE ca_devices SET state = 'blocked'`))
 	_, err = f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	refusedWith(t, err, protocol.CodeForbidden)
+}
+
+// TestRenewingAllDayWritesLittle: a phone that renews its pass again and again
+// gets the same one, and the log does not grow.
+func TestRenewingAllDayWritesLittle(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	body := []byte(`{"v":1}`)
+	exp := make(map[int64]bool)
+	for range 20 {
+		answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+		must(t, err)
+		pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+		must(t, err)
+		exp[pass.EXP] = true
+		f.clock.add(time.Minute)
+	}
+	entries := f.count(t, `SELECT count(*) FROM ca_audit WHERE event = 'pass.renewed'`)
+	if len(exp) != 1 || entries != 1 {
+		t.Errorf("%d passes, %d entries within 20 minutes", len(exp), entries)
+	}
+	f.clock.add(time.Hour)
+	answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	must(t, err)
+	pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+	must(t, err)
+	if exp[pass.EXP] {
+		t.Error("the pass was not renewed after an hour")
+	}
 }

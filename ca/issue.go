@@ -156,11 +156,8 @@ func newSerials(n int) ([]string, error) {
 // processes at once: the certificates follow from the row, and only the first
 // transaction that finds it pending stores them.
 func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error) {
-	switch r.state {
-	case stateIssued:
-		return r.answer, nil
-	case stateRefused:
-		return nil, protocol.Errorf(protocol.CodeLintFailed, "%s", r.refusal)
+	if r.state != statePending {
+		return r.outcome()
 	}
 	if err := a.stop(stepPending); err != nil {
 		return nil, err
@@ -190,6 +187,14 @@ func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error
 		return nil, err
 	}
 	return answer, a.stop(stepIssued)
+}
+
+// outcome is what an issuance that has ended gives.
+func (r *issuanceRow) outcome() ([]byte, error) {
+	if r.state == stateRefused {
+		return nil, protocol.Errorf(protocol.CodeLintFailed, "%s", r.refusal)
+	}
+	return r.answer, nil
 }
 
 // requests are the certificates that a stored issuance stands for.
@@ -256,8 +261,12 @@ func (a *Authority) prepare(ctx context.Context, r *issuanceRow, requests []issu
 
 func (a *Authority) refuse(ctx context.Context, r *issuanceRow, failed *issuance.LintError) error {
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'refused', refusal = $1 WHERE id = $2 AND state = 'pending'`, failed.Error(), r.id); err != nil {
+		result, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'refused', refusal = $1 WHERE id = $2 AND state = 'pending'`, failed.Error(), r.id)
+		if err != nil {
 			return fmt.Errorf("refuse issuance: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 { // another process was faster
+			return err
 		}
 		return a.audit.append(ctx, tx, actorAuthority, eventIssuanceRefused, map[string]string{"issuance": r.id, "lint": failed.Lint})
 	})
@@ -280,8 +289,8 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 			return fmt.Errorf("issuance %s has vanished", id)
 		}
 		if r.state != statePending {
-			answer = r.answer
-			return nil
+			answer, err = r.outcome()
+			return err
 		}
 		for i, cert := range certs {
 			row := certificateRow{profile: requests[i].Profile, issuer: issuingName, lineage: r.lineage, issuance: r.id, cert: cert}
