@@ -1,0 +1,57 @@
+//go:build redis
+
+package redisstore
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/relay/storetest"
+)
+
+// backend is Redis for the state and a file for the ends.
+func backend(t *testing.T, config Config, path string) storetest.Backend {
+	t.Helper()
+	store, err := Open(config)
+	must(t, err)
+	ends, err := sqlstore.Open(t.Context(), path, config.Clock)
+	must(t, err)
+	closed := false
+	shut := func() {
+		if closed {
+			return
+		}
+		closed = true
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := ends.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(shut)
+	return storetest.Backend{Store: store, Outcomes: ends, Reopen: func(t *testing.T) storetest.Backend {
+		shut()
+		return backend(t, config, path)
+	}}
+}
+
+// conform runs the suite on servers, each test under a prefix of its own.
+func conform(t *testing.T, config Config) {
+	t.Helper()
+	storetest.Run(t, func(t *testing.T, clock func() time.Time) storetest.Backend {
+		config := config
+		config.Prefix, config.Clock = freshPrefix(t), clock
+		return backend(t, config, filepath.Join(t.TempDir(), "relay.db"))
+	})
+}
+
+func TestConformanceSingle(t *testing.T) {
+	conform(t, Config{Addresses: []string{startServer(t).addr}})
+}
+
+func TestConformanceCluster(t *testing.T) {
+	conform(t, Config{Addresses: startCluster(t)})
+}
