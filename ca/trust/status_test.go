@@ -258,7 +258,13 @@ func TestCRLOfAnUnreadScope(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	tbs, err := asn1.Marshal(pkix.TBSCertificateList{
+	tbs, err := asn1.Marshal(struct { // RFC 5280 5.1 without nextUpdate, which no library leaves out
+		Version    int
+		Signature  pkix.AlgorithmIdentifier
+		Issuer     pkix.RDNSequence
+		ThisUpdate time.Time
+		Extensions []pkix.Extension `asn1:"tag:0,explicit"`
+	}{
 		Version: 1, Signature: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 156, 10197, 1, 501}},
 		Issuer: c.issuing.cert.Subject.ToRDNSequence(), ThisUpdate: day(),
 		Extensions: []pkix.Extension{ext(t, asn1.ObjectIdentifier{2, 5, 29, 20}, false, 1)},
