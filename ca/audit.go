@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -119,19 +121,32 @@ type issuedContent struct {
 type revokedContent struct {
 	Serial string `json:"serial"`
 	Reason string `json:"reason"`
+	At     int64  `json:"at"` // Unix seconds
 }
 
 // VerifyLog walks the whole log: sequence, chain, signatures; that the kept
 // heads stand in it; and that the certificates and revocations in the database
 // are exactly those of the log. Errors wrap ErrLog and name the entry.
-func (a *Authority) VerifyLog(ctx context.Context, kept ...Head) (*LogReport, error) {
-	check := logCheck{
-		public: a.audit.key.Public(), issued: make(map[string]string), revoked: make(map[string]bool), kept: make(map[int64]Head),
+func (a *Authority) VerifyLog(ctx context.Context, kept ...Head) (report *LogReport, err error) {
+	err = a.db.View(ctx, func(tx *sql.Tx) error {
+		check, err := a.walkLog(ctx, tx, kept)
+		if err != nil {
+			return err
+		}
+		report, err = compareLog(ctx, tx, check)
+		return err
+	})
+	return report, err
+}
+
+func (a *Authority) walkLog(ctx context.Context, tx *sql.Tx, kept []Head) (*logCheck, error) {
+	check := &logCheck{
+		public: a.audit.key.Public(), issued: make(map[string]issuedContent), revoked: make(map[string]revokedContent), kept: make(map[int64]Head),
 	}
 	for _, head := range kept {
 		check.kept[head.Seq] = head
 	}
-	rows, err := a.db.Reader().QueryContext(ctx, `SELECT seq, at, actor, event, content, hash, signature FROM ca_audit ORDER BY seq`)
+	rows, err := tx.QueryContext(ctx, `SELECT seq, at, actor, event, content, hash, signature FROM ca_audit ORDER BY seq`)
 	if err != nil {
 		return nil, fmt.Errorf("read audit log: %w", err)
 	}
@@ -151,7 +166,7 @@ func (a *Authority) VerifyLog(ctx context.Context, kept ...Head) (*LogReport, er
 	for seq := range check.kept {
 		return nil, fmt.Errorf("kept head %d is missing: %w", seq, ErrLog)
 	}
-	return a.compareLog(ctx, &check)
+	return check, nil
 }
 
 type auditEntry struct {
@@ -163,9 +178,9 @@ type auditEntry struct {
 type logCheck struct {
 	public  crypto.PublicKey
 	head    Head
-	issued  map[string]string // serial to digest
-	revoked map[string]bool
-	kept    map[int64]Head // not met yet
+	issued  map[string]issuedContent  // by serial number
+	revoked map[string]revokedContent // by serial number
+	kept    map[int64]Head            // not met yet
 }
 
 func (c *logCheck) entry(e auditEntry) error {
@@ -197,38 +212,37 @@ func (c *logCheck) collect(e auditEntry) error {
 		if _, twice := c.issued[content.Serial]; twice {
 			return fmt.Errorf("serial number %s issued twice: %w", content.Serial, ErrLog)
 		}
-		c.issued[content.Serial] = content.Digest
+		c.issued[content.Serial] = content
 	case eventRevoked:
 		var content revokedContent
 		if err := json.Unmarshal([]byte(e.content), &content); err != nil {
 			return fmt.Errorf("content: %w", ErrLog)
 		}
-		c.revoked[content.Serial] = true
+		if _, twice := c.revoked[content.Serial]; twice {
+			return fmt.Errorf("serial number %s revoked twice: %w", content.Serial, ErrLog)
+		}
+		c.revoked[content.Serial] = content
 	}
 	return nil
 }
 
 // compareLog holds the database against the log.
-func (a *Authority) compareLog(ctx context.Context, check *logCheck) (*LogReport, error) {
+func compareLog(ctx context.Context, tx *sql.Tx, check *logCheck) (*LogReport, error) {
 	report := &LogReport{Entries: check.head.Seq, Certificates: len(check.issued), Revocations: len(check.revoked), Head: check.head}
-	rows, err := a.db.Reader().QueryContext(ctx, `SELECT serial, der, state FROM ca_certificates`)
+	rows, err := tx.QueryContext(ctx, `SELECT serial, profile, issuer, lineage, issuance, der, state, revoked_at, reason FROM ca_certificates`)
 	if err != nil {
 		return nil, fmt.Errorf("read certificates: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var serial, state string
-		var der []byte
-		if err := rows.Scan(&serial, &der, &state); err != nil {
+		var found loggedRow
+		if err := rows.Scan(&found.Serial, &found.Profile, &found.issuer, &found.Lineage, &found.Issuance, &found.der, &found.state, &found.revokedAt, &found.reason); err != nil {
 			return nil, fmt.Errorf("read certificates: %w", err)
 		}
-		if digest := hex.EncodeToString(protocol.H(der)); check.issued[serial] != digest {
-			return nil, fmt.Errorf("certificate %s is not the one of the log: %w", serial, ErrLog)
+		if err := check.compare(found); err != nil {
+			return nil, fmt.Errorf("certificate %s: %w", found.Serial, err)
 		}
-		delete(check.issued, serial)
-		if check.revoked[serial] != (state == stateRevoked) {
-			return nil, fmt.Errorf("certificate %s is %s, the log says otherwise: %w", serial, state, ErrLog)
-		}
+		delete(check.issued, found.Serial)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read certificates: %w", err)
@@ -237,4 +251,31 @@ func (a *Authority) compareLog(ctx context.Context, check *logCheck) (*LogReport
 		return nil, fmt.Errorf("certificate %s of the log is missing: %w", serial, ErrLog)
 	}
 	return report, nil
+}
+
+// loggedRow is what the database says of a certificate that the log says, too.
+type loggedRow struct {
+	issuedContent
+	issuer, state     string
+	der               []byte
+	revokedAt, reason int64
+}
+
+func (c *logCheck) compare(found loggedRow) error {
+	found.Digest = hex.EncodeToString(protocol.H(found.der))
+	issuer := issuingName
+	if found.Profile == string(issuance.Root) || found.Profile == string(issuance.Issuing) {
+		issuer = rootName
+	}
+	if c.issued[found.Serial] != found.issuedContent || found.issuer != issuer {
+		return fmt.Errorf("not the one of the log: %w", ErrLog)
+	}
+	want, revoked := c.revoked[found.Serial]
+	if revoked != (found.state == stateRevoked) {
+		return fmt.Errorf("it is %s, the log says otherwise: %w", found.state, ErrLog)
+	}
+	if revoked && want != (revokedContent{found.Serial, trust.Reason(found.reason).String(), found.revokedAt}) {
+		return fmt.Errorf("revoked for another reason or at another time than the log says: %w", ErrLog)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"database/sql"
 	"errors"
 	"testing"
 
@@ -37,6 +38,11 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 		"certificate exchanged":   `UPDATE ca_certificates SET der = (SELECT der FROM ca_certificates WHERE profile = 'root') WHERE profile = 'ocsp'`,
 		"certificate removed":     `DELETE FROM ca_certificates WHERE profile = 'organisation-encryption'`,
 		"revocation taken back":   `UPDATE ca_certificates SET state = 'good' WHERE state = 'revoked'`,
+		"revocation later":        `UPDATE ca_certificates SET revoked_at = revoked_at + 60 WHERE state = 'revoked'`,
+		"revocation for less":     `UPDATE ca_certificates SET reason = 4 WHERE state = 'revoked'`,
+		"profile":                 `UPDATE ca_certificates SET profile = 'ocsp' WHERE profile = 'organisation-signing'`,
+		"issuer":                  `UPDATE ca_certificates SET issuer = 'root' WHERE profile = 'organisation-signing'`,
+		"lineage":                 `UPDATE ca_certificates SET lineage = '00' WHERE profile = 'organisation-signing'`,
 		"revocation without word": `UPDATE ca_certificates SET state = 'revoked' WHERE profile = 'organisation-encryption'`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +58,25 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVerifyLogSeesOneMoment: the server goes on issuing while an operator
+// verifies.
+func TestVerifyLogSeesOneMoment(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	must(t, f.db.View(t.Context(), func(tx *sql.Tx) error {
+		check, err := f.walkLog(t.Context(), tx, nil)
+		must(t, err)
+		f.enrol(t)
+		_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+		must(t, err)
+		report, err := compareLog(t.Context(), tx, check)
+		if err != nil || report.Certificates != 5 || report.Revocations != 0 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		return nil
+	}))
 }
 
 // TestKeptHeadShowsACutLog: a log cut back together with its tables is whole in

@@ -130,10 +130,11 @@ func (a *Authority) revoke(ctx context.Context, tx *sql.Tx, r Revocation) ([]str
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
 	var changed []string
+	at := a.now().Unix()
 	for _, serial := range found {
 		result, err := tx.ExecContext(ctx, `UPDATE ca_certificates SET state = 'revoked', revoked_at = $1, reason = $2,
 			revision = (SELECT value FROM ca_counters WHERE name = 'revocation') WHERE serial = $3 AND state = 'good'`,
-			a.now().Unix(), int(r.Reason), serial)
+			at, int(r.Reason), serial)
 		if err != nil {
 			return nil, fmt.Errorf("revoke: %w", err)
 		}
@@ -142,7 +143,7 @@ func (a *Authority) revoke(ctx context.Context, tx *sql.Tx, r Revocation) ([]str
 		} else if n == 0 {
 			continue
 		}
-		if err := a.audit.append(ctx, tx, a.operator, eventRevoked, revokedContent{Serial: serial, Reason: r.Reason.String()}); err != nil {
+		if err := a.audit.append(ctx, tx, a.operator, eventRevoked, revokedContent{Serial: serial, Reason: r.Reason.String(), At: at}); err != nil {
 			return nil, err
 		}
 		changed = append(changed, serial)

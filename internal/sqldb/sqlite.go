@@ -79,6 +79,26 @@ func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close())
 // Reader is for queries outside a transaction. Writing through it fails.
 func (d *DB) Reader() *sql.DB { return d.read }
 
+// View runs several queries that see the database at one moment, that of the
+// first. Writers go on meanwhile.
+func (d *DB) View(ctx context.Context, do func(tx *sql.Tx) error) error {
+	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	return errors.Join(do(tx), tx.Rollback())
+}
+
+// Prepare prepares a statement for use within Update, by tx.StmtContext. It must
+// not be called within Update. Close ends it.
+func (d *DB) Prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	stmt, err := d.write.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare statement: %w", err)
+	}
+	return stmt, nil
+}
+
 // Update runs one transaction that may write. It is committed when do returns
 // nil. An error does not say that nothing was written: a commit that was
 // interrupted may have happened, so that every operation must be repeatable.
