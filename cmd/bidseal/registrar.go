@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,35 +115,19 @@ func (r registrar) do(req *http.Request, v any) error {
 // key reads a PKCS#8 key of the folder or makes and stores one.
 func (r registrar) key(name string, generate func() (crypto.Signer, error)) (crypto.Signer, error) {
 	path := filepath.Join(r.dir, name)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		key, err := generate()
-		if err != nil {
-			return nil, fmt.Errorf("make %s: %w", name, err)
-		}
-		der, err := smx509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", name, err)
-		}
-		defer clear(der)
-		return key, writePrivate(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return readSigner(path)
 	}
+	key, err := generate()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
-	block, _ := pem.Decode(raw)
-	if block == nil {
-		return nil, fmt.Errorf("%s is not PEM", path)
-	}
-	parsed, err := smx509.ParsePKCS8PrivateKey(block.Bytes)
+	text, err := privateKeyPEM(key)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a PKCS#8 key", path)
+		return nil, err
 	}
-	key, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s cannot sign", path)
-	}
-	return key, nil
+	defer clear(text)
+	return key, writePrivate(path, text)
 }
 
 // fetchOptions are what the platform's operator knows besides the folder.
@@ -204,7 +187,7 @@ func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRe
 		data []byte
 	}{
 		{chainFile, certificatesPEM(chain)}, {rootsFile, certificatesPEM(rootDER)},
-		{ledgerKeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: ledger})},
+		{ledgerKeyFile, publicKeyPEM(ledger)},
 		{storeKeyFile, storeKey}, {registrationFile, regJSON}, {platformConfigFile, configJSON},
 	} {
 		if err := writePrivate(filepath.Join(r.dir, f.name), f.data); err != nil {
@@ -270,16 +253,11 @@ func (r registrar) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.
 
 func (r registrar) ledgerKey(ctx context.Context, o fetchOptions) ([]byte, error) {
 	if o.ledgerKeyFile != "" {
-		raw, err := os.ReadFile(o.ledgerKeyFile)
+		key, err := readPublicKey(o.ledgerKeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the ledger key: %w", err)
+			return nil, err
 		}
-		block, _ := pem.Decode(raw)
-		if block == nil {
-			return nil, usagef("%s is not PEM", o.ledgerKeyFile)
-		}
-		_, err = protocol.ParseKey(block.Bytes)
-		return block.Bytes, err
+		return protocol.MarshalKey(key)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.relay+"/v1/info", nil)
 	if err != nil {
@@ -303,38 +281,4 @@ func (r registrar) storeKey() ([]byte, error) {
 	}
 	defer clear(key)
 	return []byte(hex.EncodeToString(key) + "\n"), nil
-}
-
-// readCertificates reads PEM files with one or more certificates each.
-func readCertificates(files ...string) ([]*smx509.Certificate, error) {
-	var out []*smx509.Certificate
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("read certificates: %w", err)
-		}
-		found := len(out)
-		for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
-			if block.Type != "CERTIFICATE" {
-				continue
-			}
-			cert, err := trust.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, fmt.Errorf("certificate in %s: %w", file, err)
-			}
-			out = append(out, cert)
-		}
-		if len(out) == found {
-			return nil, usagef("%s holds no certificate", file)
-		}
-	}
-	return out, nil
-}
-
-func certificatesPEM(ders [][]byte) []byte {
-	var out []byte
-	for _, der := range ders {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return out
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +13,8 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
-	"github.com/emmansun/gmsm/smx509"
 	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
@@ -52,6 +49,9 @@ type relayConfig struct {
 	Origins []string `toml:"origins"`
 	// Limits of the node; 0 takes the default.
 	Limits relayLimits `toml:"limits"`
+	// Redis keeps the state of open challenges for several nodes. Without
+	// addresses the database in Data does, for one.
+	Redis relayRedis `toml:"redis"`
 
 	dir string // of the configuration
 }
@@ -166,48 +166,6 @@ func (c relayConfig) limits() (relay.Limits, error) {
 	return out, nil
 }
 
-// readPublicKey reads a PEM file with a SubjectPublicKeyInfo.
-func readPublicKey(path string) (crypto.PublicKey, error) {
-	raw, err := readBounded(path, maxKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(raw)
-	if block == nil {
-		return nil, usagef("%s is not PEM", path)
-	}
-	key, err := protocol.ParseKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
-}
-
-const maxKeyFile = 16 << 10
-
-// readSigner reads a PEM file with a PKCS#8 private key.
-func readSigner(path string) (crypto.Signer, error) {
-	raw, err := readBounded(path, maxKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(raw)
-	block, _ := pem.Decode(raw)
-	if block == nil {
-		return nil, usagef("%s is not PEM", path)
-	}
-	defer clear(block.Bytes)
-	parsed, err := smx509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a PKCS#8 key", path)
-	}
-	key, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s cannot sign", path)
-	}
-	return key, nil
-}
-
 func newRelayServeCommand(flags *relayFlags) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
@@ -239,7 +197,12 @@ func serveRelay(cmd *cobra.Command, config relayConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	r, err := newRelay(cmd.Context(), config, store, log)
+	state, err := config.open(store, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.close()) }()
+	r, err := newRelay(cmd.Context(), config, store, state, log)
 	if err != nil {
 		return err
 	}
@@ -274,7 +237,7 @@ func serveRelay(cmd *cobra.Command, config relayConfig) (err error) {
 	return group.Wait()
 }
 
-func newRelay(ctx context.Context, config relayConfig, store *sqlstore.Store, log *slog.Logger) (*relay.Relay, error) {
+func newRelay(ctx context.Context, config relayConfig, store *sqlstore.Store, state relayState, log *slog.Logger) (*relay.Relay, error) {
 	anchors, err := config.anchors()
 	if err != nil {
 		return nil, err
@@ -292,7 +255,7 @@ func newRelay(ctx context.Context, config relayConfig, store *sqlstore.Store, lo
 		return nil, err
 	}
 	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
-		Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: log,
+		Store: state.store, Outcomes: store, Directory: store, Bus: state.bus, Clock: time.Now, Logger: log,
 		Origins: config.Origins, Limits: limits, PrivateMetrics: config.Admin != ""})
 }
 

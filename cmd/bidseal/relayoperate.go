@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -113,20 +112,15 @@ func newLedgerKey() (private, public []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("draw ledger key: %w", err)
 	}
-	der, err := smx509.MarshalPKCS8PrivateKey(key)
+	private, err = privateKeyPEM(key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode ledger key: %w", err)
+		return nil, nil, err
 	}
-	defer clear(der)
 	spki, err := protocol.MarshalKey(key.Public())
 	if err != nil {
 		return nil, nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), publicKeyPEM(spki), nil
-}
-
-func publicKeyPEM(spki []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
+	return private, publicKeyPEM(spki), nil
 }
 
 // passKeyPEM reads the issuer's key from a file or asks the authority, which
