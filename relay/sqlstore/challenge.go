@@ -13,7 +13,7 @@ import (
 )
 
 // stamp takes the platform's next rev and counts its open challenges.
-func (s *Store) stamp(tx *sql.Tx, platform string, opened int64) (rev, open int64, err error) {
+func (s *Store) stamp(tx *txn, platform string, opened int64) (rev, open int64, err error) {
 	err = tx.QueryRow(`INSERT INTO relay_feed (platform, last_rev, open) VALUES ($1, $2, $3)
 		ON CONFLICT (platform) DO UPDATE SET open = relay_feed.open + excluded.open,
 			last_rev = CASE WHEN relay_feed.last_rev >= excluded.last_rev THEN relay_feed.last_rev + 1 ELSE excluded.last_rev END
@@ -32,7 +32,7 @@ func (s *Store) Create(ctx context.Context, c relay.Challenge, request []byte, m
 	}
 	var stored relay.Challenge
 	var created bool
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		old, digest, err := get(tx, c.CID)
 		switch {
 		case err == nil && old.Platform == c.Platform && bytes.Equal(digest, c.CreateDigest):
@@ -64,7 +64,7 @@ func (s *Store) Create(ctx context.Context, c relay.Challenge, request []byte, m
 	return stored, created, nil
 }
 
-func putParts(tx *sql.Tx, cid protocol.CID, parts []relay.Part) error {
+func putParts(tx *txn, cid protocol.CID, parts []relay.Part) error {
 	for _, p := range parts {
 		if _, err := tx.Exec(`INSERT INTO relay_part (cid, name, data) VALUES ($1, $2, $3) ON CONFLICT (cid, name) DO NOTHING`, cid[:], p.Name, p.Data); err != nil {
 			return fmt.Errorf("store part: %w", err)
@@ -73,16 +73,13 @@ func putParts(tx *sql.Tx, cid protocol.CID, parts []relay.Part) error {
 	return nil
 }
 
-// rowQuerier is a transaction or the reading connections.
-type rowQuerier interface {
-	QueryRow(query string, args ...any) *sql.Row
+const selectChallenge = `SELECT platform, rev, create_digest, record FROM relay_challenge WHERE cid = $1`
+
+func get(tx *txn, cid protocol.CID) (relay.Challenge, []byte, error) {
+	return scanChallenge(cid, tx.QueryRow(selectChallenge, cid[:]))
 }
 
-func get(q rowQuerier, cid protocol.CID) (relay.Challenge, []byte, error) {
-	return scanChallenge(cid, q.QueryRow(`SELECT platform, rev, create_digest, record FROM relay_challenge WHERE cid = $1`, cid[:]))
-}
-
-func scanChallenge(cid protocol.CID, row *sql.Row) (relay.Challenge, []byte, error) {
+func scanChallenge(cid protocol.CID, row scanner) (relay.Challenge, []byte, error) {
 	var platform string
 	var rev int64
 	var digest, record []byte
@@ -95,7 +92,7 @@ func scanChallenge(cid protocol.CID, row *sql.Row) (relay.Challenge, []byte, err
 
 // Get reads a challenge.
 func (s *Store) Get(ctx context.Context, cid protocol.CID) (relay.Challenge, error) {
-	c, _, err := scanChallenge(cid, s.db.Reader().QueryRowContext(ctx, `SELECT platform, rev, create_digest, record FROM relay_challenge WHERE cid = $1`, cid[:]))
+	c, _, err := scanChallenge(cid, s.reads.row(ctx, selectChallenge, cid[:]))
 	if err != nil {
 		return relay.Challenge{}, fmt.Errorf("read challenge: %w", err)
 	}
@@ -105,7 +102,7 @@ func (s *Store) Get(ctx context.Context, cid protocol.CID) (relay.Challenge, err
 // Part reads bytes beside a challenge.
 func (s *Store) Part(ctx context.Context, cid protocol.CID, name string) ([]byte, error) {
 	var data []byte
-	err := s.db.Reader().QueryRowContext(ctx, `SELECT data FROM relay_part WHERE cid = $1 AND name = $2`, cid[:], name).Scan(&data)
+	err := s.reads.row(ctx, `SELECT data FROM relay_part WHERE cid = $1 AND name = $2`, cid[:], name).Scan(&data)
 	if err != nil {
 		return nil, fmt.Errorf("read part %s: %w", name, missing(err))
 	}
@@ -119,7 +116,7 @@ func (s *Store) Swap(ctx context.Context, rev int64, next relay.Challenge, parts
 		return relay.Challenge{}, err
 	}
 	var stored relay.Challenge
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		newRev, err := s.swap(tx, rev, next, record)
 		if err != nil {
 			return nil, err
@@ -134,7 +131,7 @@ func (s *Store) Swap(ctx context.Context, rev int64, next relay.Challenge, parts
 	return stored, nil
 }
 
-func (s *Store) swap(tx *sql.Tx, rev int64, next relay.Challenge, record []byte) (int64, error) {
+func (s *Store) swap(tx *txn, rev int64, next relay.Challenge, record []byte) (int64, error) {
 	var platform string
 	var current, open int64
 	if err := tx.QueryRow(`SELECT platform, rev, open FROM relay_challenge WHERE cid = $1`, next.CID[:]).Scan(&platform, &current, &open); err != nil {
@@ -161,7 +158,7 @@ func (s *Store) swap(tx *sql.Tx, rev int64, next relay.Challenge, record []byte)
 
 // Feed reads a platform's challenges beyond a rev.
 func (s *Store) Feed(ctx context.Context, platform string, after int64, limit int) ([]relay.Challenge, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT cid, rev, record FROM relay_challenge WHERE platform = $1 AND rev > $2 ORDER BY rev LIMIT $3`, platform, after, limit)
+	rows, err := s.reads.rows(ctx, `SELECT cid, rev, record FROM relay_challenge WHERE platform = $1 AND rev > $2 ORDER BY rev LIMIT $3`, platform, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read feed: %w", err)
 	}
@@ -189,7 +186,7 @@ func cidOf(b []byte) (cid protocol.CID) {
 
 // Due lists what the sweeper has to look at.
 func (s *Store) Due(ctx context.Context, now int64, limit int) ([]protocol.CID, error) {
-	return cids(s.db.Reader().QueryContext(ctx, `SELECT cid FROM relay_challenge WHERE due > 0 AND due < $1 ORDER BY due LIMIT $2`, now, limit))
+	return cids(s.reads.rows(ctx, `SELECT cid FROM relay_challenge WHERE due > 0 AND due < $1 ORDER BY due LIMIT $2`, now, limit))
 }
 
 func cids(rows *sql.Rows, err error) ([]protocol.CID, error) {
@@ -210,19 +207,15 @@ func cids(rows *sql.Rows, err error) ([]protocol.CID, error) {
 
 // Purge forgets old terminal challenges, and nonces that have expired.
 func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.CID, error) {
-	old, err := cids(s.db.Reader().QueryContext(ctx, `SELECT cid FROM relay_challenge WHERE open = 0 AND changed < $1 ORDER BY changed LIMIT $2`, before, limit))
+	old, err := cids(s.reads.rows(ctx, `SELECT cid FROM relay_challenge WHERE open = 0 AND changed < $1 ORDER BY changed LIMIT $2`, before, limit))
 	if err != nil {
 		return nil, fmt.Errorf("list old challenges: %w", err)
 	}
 	now := s.clock().UnixMilli()
-	var stale int64
-	if err := s.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM relay_nonce WHERE until < $1 LIMIT 1) AS t`, now).Scan(&stale); err != nil {
-		return nil, fmt.Errorf("look for old nonces: %w", err)
-	}
-	if len(old) == 0 && stale == 0 {
+	if !s.nonces.expire(now) && len(old) == 0 {
 		return nil, nil
 	}
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		for _, cid := range old {
 			if _, err := tx.Exec(`DELETE FROM relay_challenge WHERE cid = $1 AND open = 0`, cid[:]); err != nil {
 				return nil, err
@@ -238,15 +231,6 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 		return nil, fmt.Errorf("purge: %w", err)
 	}
 	return old, nil
-}
-
-// UseNonce remembers a nonce.
-func (s *Store) UseNonce(ctx context.Context, nonce string, until time.Time) (bool, error) {
-	n, err := s.exec(ctx, `INSERT INTO relay_nonce (nonce, until) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING`, nonce, until.UnixMilli())
-	if err != nil {
-		return false, fmt.Errorf("remember nonce: %w", err)
-	}
-	return n == 1, nil
 }
 
 // Hit counts in memory: a SQL relay has one node.

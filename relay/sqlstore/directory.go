@@ -11,7 +11,7 @@ import (
 
 const selectPlatform = `SELECT id, name, chain_digest, api_key, origins, max_open, max_keep, blocked, added FROM relay_platform `
 
-func scanPlatform(row interface{ Scan(...any) error }) (relay.Platform, error) {
+func scanPlatform(row scanner) (relay.Platform, error) {
 	var p relay.Platform
 	var origins string
 	var blocked, added int64
@@ -27,7 +27,7 @@ func scanPlatform(row interface{ Scan(...any) error }) (relay.Platform, error) {
 
 // Platform reads a registered platform.
 func (s *Store) Platform(ctx context.Context, id string) (relay.Platform, error) {
-	p, err := scanPlatform(s.db.Reader().QueryRowContext(ctx, selectPlatform+`WHERE id = $1`, id))
+	p, err := scanPlatform(s.reads.row(ctx, selectPlatform+`WHERE id = $1`, id))
 	if err != nil {
 		return relay.Platform{}, fmt.Errorf("read platform: %w", err)
 	}
@@ -36,7 +36,7 @@ func (s *Store) Platform(ctx context.Context, id string) (relay.Platform, error)
 
 // Platforms lists all platforms.
 func (s *Store) Platforms(ctx context.Context) ([]relay.Platform, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, selectPlatform+`ORDER BY id`)
+	rows, err := s.reads.rows(ctx, selectPlatform+`ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) BlockPlatform(ctx context.Context, id string, blocked bool) erro
 // Denied reports whether a device is on the deny list.
 func (s *Store) Denied(ctx context.Context, device string) (bool, error) {
 	var n int
-	if err := s.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM relay_denied_device WHERE device = $1`, device).Scan(&n); err != nil {
+	if err := s.reads.row(ctx, `SELECT count(*) FROM relay_denied_device WHERE device = $1`, device).Scan(&n); err != nil {
 		return false, fmt.Errorf("read deny list: %w", err)
 	}
 	return n > 0, nil

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +18,7 @@ type ledger struct {
 	head []byte
 }
 
-func (l *ledger) append(tx *sql.Tx, e relay.End, sign relay.PromiseSigner) error {
+func (l *ledger) append(tx *txn, e relay.End, sign relay.PromiseSigner) error {
 	if !l.held {
 		// An update that changes nothing locks the row on every engine.
 		if err := tx.QueryRow(`UPDATE relay_ledger_head SET size = size WHERE one = 1 RETURNING size, head`).Scan(&l.size, &l.head); err != nil {
@@ -44,7 +43,7 @@ func (l *ledger) append(tx *sql.Tx, e relay.End, sign relay.PromiseSigner) error
 	return nil
 }
 
-func (l *ledger) save(tx *sql.Tx) error {
+func (l *ledger) save(tx *txn) error {
 	if !l.held {
 		return nil
 	}
@@ -56,7 +55,7 @@ func (l *ledger) save(tx *sql.Tx) error {
 
 // Ledger reads entries in order. An entry whose end is gone has no receipt.
 func (s *Store) Ledger(ctx context.Context, from uint64, limit int) ([]relay.LedgerEntry, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT l.idx, l.cid, l.salt, l.entry, l.head, l.signature, e.receipt
+	rows, err := s.reads.rows(ctx, `SELECT l.idx, l.cid, l.salt, l.entry, l.head, l.signature, e.receipt
 		FROM relay_ledger l LEFT JOIN relay_end e ON e.cid = l.cid WHERE l.idx >= $1 ORDER BY l.idx LIMIT $2`, int64(from), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
@@ -89,7 +88,7 @@ func (s *Store) Head(ctx context.Context) (relay.LedgerHead, error) {
 	var h relay.LedgerHead
 	var size int64
 	var entry, signature []byte // missing where the ledger is empty
-	err := s.db.Reader().QueryRowContext(ctx, `SELECT h.size, h.head, l.entry, l.signature FROM relay_ledger_head h
+	err := s.reads.row(ctx, `SELECT h.size, h.head, l.entry, l.signature FROM relay_ledger_head h
 		LEFT JOIN relay_ledger l ON l.idx = h.size - 1 WHERE h.one = 1`).Scan(&size, &h.Head, &entry, &signature)
 	if err != nil {
 		return h, fmt.Errorf("read the ledger's head: %w", missing(err))
@@ -104,7 +103,7 @@ func (s *Store) Head(ctx context.Context) (relay.LedgerHead, error) {
 // Unlisted counts ends without a ledger entry.
 func (s *Store) Unlisted(ctx context.Context) (int, error) {
 	var n int
-	err := s.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM relay_end e WHERE NOT EXISTS (SELECT 1 FROM relay_ledger l WHERE l.cid = e.cid)`).Scan(&n)
+	err := s.reads.row(ctx, `SELECT count(*) FROM relay_end e WHERE NOT EXISTS (SELECT 1 FROM relay_ledger l WHERE l.cid = e.cid)`).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count unlisted ends: %w", err)
 	}

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +17,12 @@ func (s *Store) End(ctx context.Context, e relay.End, sign relay.PromiseSigner) 
 		return relay.End{}, fmt.Errorf("encode receipt: %w", err)
 	}
 	var won relay.End
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		first, err := insertEnd(tx, e, receipt, 0)
 		if err != nil {
 			return nil, err
 		}
-		return func(tx *sql.Tx, l *ledger) error {
+		return func(tx *txn, l *ledger) error {
 			if first {
 				if err := l.append(tx, e, sign); err != nil {
 					return err
@@ -52,7 +51,7 @@ func (s *Store) EndSwap(ctx context.Context, rev int64, next relay.Challenge, e 
 	}
 	var stored relay.Challenge
 	var won relay.End
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		newRev, err := s.swap(tx, rev, next, record)
 		if err != nil {
 			return nil, err
@@ -64,7 +63,7 @@ func (s *Store) EndSwap(ctx context.Context, rev int64, next relay.Challenge, e 
 		if !first {
 			return nil, relay.ErrEnded
 		}
-		return func(tx *sql.Tx, l *ledger) error {
+		return func(tx *txn, l *ledger) error {
 			if err := l.append(tx, e, sign); err != nil {
 				return err
 			}
@@ -91,7 +90,7 @@ func (s *Store) EndSwap(ctx context.Context, rev int64, next relay.Challenge, e 
 }
 
 // setRecord adds to a challenge, which was swapped in this transaction, what the ledger gave.
-func setRecord(tx *sql.Tx, c relay.Challenge) error {
+func setRecord(tx *txn, c relay.Challenge) error {
 	record, err := c.Encode()
 	if err != nil {
 		return err
@@ -101,7 +100,7 @@ func setRecord(tx *sql.Tx, c relay.Challenge) error {
 }
 
 // insertEnd is the one insert that decides; first is false where an end stands.
-func insertEnd(tx *sql.Tx, e relay.End, receipt []byte, applied int) (first bool, err error) {
+func insertEnd(tx *txn, e relay.End, receipt []byte, applied int) (first bool, err error) {
 	result, err := tx.Exec(`INSERT INTO relay_end (cid, platform, kind, state, code, device, account, claim_seq, ended_at, digest, kem, box, receipt, applied)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (cid) DO NOTHING`,
 		e.CID[:], e.Platform, string(e.Kind), string(e.State), e.Code, e.Device, e.Account, int64(e.ClaimSeq), e.At, e.Digest, e.KEM, e.Box, receipt, applied)
@@ -115,12 +114,12 @@ func insertEnd(tx *sql.Tx, e relay.End, receipt []byte, applied int) (first bool
 const selectEnd = `SELECT e.cid, e.platform, e.kind, e.state, e.code, e.device, e.account, e.claim_seq, e.ended_at, e.digest, e.kem, e.box, e.receipt,
 	l.idx, l.salt, l.entry, l.head, l.signature FROM relay_end e JOIN relay_ledger l ON l.cid = e.cid `
 
-func readEnd(tx *sql.Tx, cid protocol.CID) (relay.End, error) {
+func readEnd(tx *txn, cid protocol.CID) (relay.End, error) {
 	return scanEnd(tx.QueryRow(selectEnd+`WHERE e.cid = $1`, cid[:]))
 }
 
 // scanEnd reads a row of selectEnd.
-func scanEnd(row interface{ Scan(...any) error }) (relay.End, error) {
+func scanEnd(row scanner) (relay.End, error) {
 	var e relay.End
 	var cid, receipt []byte
 	var index int64
@@ -138,7 +137,7 @@ func scanEnd(row interface{ Scan(...any) error }) (relay.End, error) {
 
 // Ended reads an end.
 func (s *Store) Ended(ctx context.Context, cid protocol.CID) (relay.End, error) {
-	e, err := scanEnd(s.db.Reader().QueryRowContext(ctx, selectEnd+`WHERE e.cid = $1`, cid[:]))
+	e, err := scanEnd(s.reads.row(ctx, selectEnd+`WHERE e.cid = $1`, cid[:]))
 	if err != nil {
 		return relay.End{}, fmt.Errorf("read end: %w", err)
 	}
@@ -147,7 +146,7 @@ func (s *Store) Ended(ctx context.Context, cid protocol.CID) (relay.End, error) 
 
 // Unapplied lists ends whose state did not follow yet.
 func (s *Store) Unapplied(ctx context.Context, limit int) ([]relay.End, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, selectEnd+`WHERE e.applied = 0 ORDER BY e.ended_at LIMIT $1`, limit)
+	rows, err := s.reads.rows(ctx, selectEnd+`WHERE e.applied = 0 ORDER BY e.ended_at LIMIT $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list unapplied ends: %w", err)
 	}
@@ -173,7 +172,7 @@ func (s *Store) Applied(ctx context.Context, cid protocol.CID) error {
 
 // Release drops ciphertexts.
 func (s *Store) Release(ctx context.Context, list []protocol.CID) error {
-	err := s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err := s.write(ctx, func(tx *txn) (late, error) {
 		for _, cid := range list {
 			if _, err := tx.Exec(`UPDATE relay_end SET box = NULL, kem = NULL WHERE cid = $1`, cid[:]); err != nil {
 				return nil, err

@@ -34,6 +34,10 @@ type Store struct {
 	clock func() time.Time
 	id    string
 	hits  *counters
+	reads *reads
+
+	nonces   nonces
+	prepared map[string]*sql.Stmt // owned by the writer
 
 	queue chan *op
 	stop  chan struct{} // closed by Close
@@ -58,9 +62,13 @@ func Open(ctx context.Context, path string, clock func() time.Time) (*Store, err
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, clock: clock, hits: newCounters(clock), queue: make(chan *op, maxBatch),
+	s := &Store{db: db, clock: clock, hits: newCounters(clock), reads: newReads(db.Reader()),
+		nonces: nonces{until: map[string]int64{}}, prepared: map[string]*sql.Stmt{}, queue: make(chan *op, maxBatch),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	if err := s.prepare(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if err := s.loadNonces(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	go s.writer()
@@ -100,7 +108,7 @@ func (s *Store) Close() error {
 // ID names this database.
 func (s *Store) ID(ctx context.Context) (string, error) {
 	var id string
-	err := s.db.Reader().QueryRowContext(ctx, `SELECT value FROM relay_meta WHERE name = 'store_id'`).Scan(&id)
+	err := s.reads.row(ctx, `SELECT value FROM relay_meta WHERE name = 'store_id'`).Scan(&id)
 	return id, err
 }
 

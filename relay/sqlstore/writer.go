@@ -15,18 +15,18 @@ const maxBatch = 128
 // at hand. Both may run again where a batch failed as a whole.
 type op struct {
 	ctx  context.Context // the caller's: an operation nobody waits for any more is not begun
-	run  func(tx *sql.Tx) (late, error)
+	run  func(tx *txn) (late, error)
 	late late
 	err  error
 	done chan error
 }
 
 // late is the second part of an operation; it needs the ledger.
-type late func(tx *sql.Tx, l *ledger) error
+type late func(tx *txn, l *ledger) error
 
 // write hands an operation to the writer and waits for its commit. An error of
 // ctx does not say that nothing was written.
-func (s *Store) write(ctx context.Context, run func(tx *sql.Tx) (late, error)) error {
+func (s *Store) write(ctx context.Context, run func(tx *txn) (late, error)) error {
 	o := &op{ctx: ctx, run: run, done: make(chan error, 1)}
 	select {
 	case s.queue <- o:
@@ -53,7 +53,7 @@ func (s *Store) write(ctx context.Context, run func(tx *sql.Tx) (late, error)) e
 // exec is write for one statement.
 func (s *Store) exec(ctx context.Context, query string, args ...any) (affected int64, err error) {
 	var n int64
-	err = s.write(ctx, func(tx *sql.Tx) (late, error) {
+	err = s.write(ctx, func(tx *txn) (late, error) {
 		result, err := tx.Exec(query, args...)
 		if err != nil {
 			return nil, err
@@ -80,6 +80,7 @@ func (s *Store) writer() {
 				case o := <-s.queue:
 					s.commit(s.gather(o))
 				default:
+					s.commit(nil) // the last nonces
 					return
 				}
 			}
@@ -107,7 +108,18 @@ var errLate = errors.New("second part failed")
 // commit runs a batch in one transaction and answers afterwards.
 func (s *Store) commit(batch []*op) {
 	// The transaction belongs to no single caller, so none of their contexts ends it.
-	err := s.db.Update(context.Background(), func(tx *sql.Tx) error { return s.runAll(tx, batch) })
+	unsaved := s.nonces.take()
+	missing := map[string]struct{}{}
+	err := s.db.Update(context.Background(), func(tx *sql.Tx) error {
+		t := &txn{tx: tx, prepared: s.prepared, missing: missing}
+		if err := saveNonces(t, unsaved); err != nil {
+			return err
+		}
+		return s.runAll(t, batch)
+	})
+	if err != nil {
+		s.nonces.putBack(unsaved)
+	}
 	if errors.Is(err, errLate) && len(batch) > 1 {
 		for _, o := range batch { // one by one: only the culprit fails
 			s.commit([]*op{o})
@@ -120,9 +132,22 @@ func (s *Store) commit(batch []*op) {
 		}
 		o.done <- o.err
 	}
+	if err == nil {
+		s.prepareAll(missing)
+	}
 }
 
-func (s *Store) runAll(tx *sql.Tx, batch []*op) error {
+// prepareAll prepares for the next batch what this one had to parse. A query
+// that cannot be prepared is parsed again.
+func (s *Store) prepareAll(missing map[string]struct{}) {
+	for query := range missing {
+		if stmt, err := s.db.Prepare(context.Background(), query); err == nil {
+			s.prepared[query] = stmt
+		}
+	}
+}
+
+func (s *Store) runAll(tx *txn, batch []*op) error {
 	for _, o := range batch {
 		o.late = nil
 		if o.err = o.ctx.Err(); o.err != nil {
@@ -145,7 +170,7 @@ func (s *Store) runAll(tx *sql.Tx, batch []*op) error {
 }
 
 // runOne runs the first part under a savepoint: a refused operation leaves nothing.
-func (s *Store) runOne(tx *sql.Tx, o *op) error {
+func (s *Store) runOne(tx *txn, o *op) error {
 	if _, err := tx.Exec(`SAVEPOINT op`); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -30,16 +29,16 @@ func idle(t *testing.T) *Store {
 	return s
 }
 
-func newOp(ctx context.Context, run func(tx *sql.Tx) (late, error)) *op {
+func newOp(ctx context.Context, run func(tx *txn) (late, error)) *op {
 	return &op{ctx: ctx, run: run, done: make(chan error, 1)}
 }
 
-func insertNonce(tx *sql.Tx, nonce string) error {
+func insertNonce(tx *txn, nonce string) error {
 	_, err := tx.Exec(`INSERT INTO relay_nonce (nonce, until) VALUES ($1, 0)`, nonce)
 	return err
 }
 
-func (s *Store) nonces(t *testing.T) []string {
+func (s *Store) stored(t *testing.T) []string {
 	t.Helper()
 	rows, err := s.db.Reader().QueryContext(t.Context(), `SELECT nonce FROM relay_nonce ORDER BY nonce`)
 	if err != nil {
@@ -69,15 +68,15 @@ func TestBatch(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	var order []string
-	note := func(name string, err error) func(tx *sql.Tx) (late, error) {
-		return func(tx *sql.Tx) (late, error) {
+	note := func(name string, err error) func(tx *txn) (late, error) {
+		return func(tx *txn) (late, error) {
 			order = append(order, name)
 			if insertErr := insertNonce(tx, name); insertErr != nil {
 				return nil, insertErr
 			}
-			return func(*sql.Tx, *ledger) error {
+			return func(*txn, *ledger) error {
 				order = append(order, "late "+name)
-				if n := s.nonces(t); len(n) != 0 {
+				if n := s.stored(t); len(n) != 0 {
 					t.Errorf("visible before the commit: %v", n)
 				}
 				return nil
@@ -89,7 +88,7 @@ func TestBatch(t *testing.T) {
 	if want := []string{"a", "b", "d", "late a", "late d"}; !slices.Equal(order, want) {
 		t.Fatalf("order %q", order)
 	}
-	if got := s.nonces(t); !slices.Equal(got, []string{"a", "d"}) {
+	if got := s.stored(t); !slices.Equal(got, []string{"a", "d"}) {
 		t.Fatalf("stored %q", got)
 	}
 	for i, want := range []error{nil, refused, context.Canceled, nil} {
@@ -103,9 +102,9 @@ func TestBatch(t *testing.T) {
 func TestBatchFailsAsAWhole(t *testing.T) {
 	s := idle(t)
 	batch := []*op{
-		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, insertNonce(tx, "a") }),
-		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, errors.Join(tx.Rollback()) }),
-		newOp(t.Context(), func(tx *sql.Tx) (late, error) { return nil, insertNonce(tx, "b") }),
+		newOp(t.Context(), func(tx *txn) (late, error) { return nil, insertNonce(tx, "a") }),
+		newOp(t.Context(), func(tx *txn) (late, error) { return nil, errors.Join(tx.tx.Rollback()) }),
+		newOp(t.Context(), func(tx *txn) (late, error) { return nil, insertNonce(tx, "b") }),
 	}
 	s.commit(batch)
 	for i, o := range batch {
@@ -113,7 +112,7 @@ func TestBatchFailsAsAWhole(t *testing.T) {
 			t.Errorf("operation %d succeeded", i)
 		}
 	}
-	if got := s.nonces(t); len(got) != 0 {
+	if got := s.stored(t); len(got) != 0 {
 		t.Fatalf("stored %q", got)
 	}
 }

@@ -1,0 +1,94 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// nonces are all nonces that have not expired, in memory; the database holds
+// them for the next start. A new one rides with the next commit, so that a call
+// pays for one commit and not for two: whatever a call changes is stored with its
+// nonce or after it. A crash may forget the nonces of calls that only read.
+type nonces struct {
+	mu      sync.Mutex
+	until   map[string]int64 // Unix ms
+	unsaved []nonce
+}
+
+type nonce struct {
+	text  string
+	until int64
+}
+
+func (s *Store) loadNonces(ctx context.Context) error {
+	rows, err := s.reads.rows(ctx, `SELECT nonce, until FROM relay_nonce WHERE until >= $1`, s.clock().UnixMilli())
+	if err != nil {
+		return fmt.Errorf("read nonces: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n nonce
+		if err := rows.Scan(&n.text, &n.until); err != nil {
+			return fmt.Errorf("read nonces: %w", err)
+		}
+		s.nonces.until[n.text] = n.until
+	}
+	return rows.Err()
+}
+
+// UseNonce remembers a nonce.
+func (s *Store) UseNonce(ctx context.Context, text string, until time.Time) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	n := &s.nonces
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, used := n.until[text]; used {
+		return false, nil
+	}
+	n.until[text] = until.UnixMilli()
+	n.unsaved = append(n.unsaved, nonce{text, until.UnixMilli()})
+	return true, nil
+}
+
+// expire forgets what has expired and reports whether the database has something
+// to do: to forget, or to learn.
+func (n *nonces) expire(now int64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	work := len(n.unsaved) > 0
+	for text, until := range n.until {
+		if until < now {
+			delete(n.until, text)
+			work = true
+		}
+	}
+	return work
+}
+
+func (n *nonces) take() []nonce {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := n.unsaved
+	n.unsaved = nil
+	return list
+}
+
+// putBack keeps for the next commit what this one could not store.
+func (n *nonces) putBack(list []nonce) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unsaved = append(list, n.unsaved...)
+}
+
+func saveNonces(tx *txn, list []nonce) error {
+	for _, n := range list {
+		if _, err := tx.Exec(`INSERT INTO relay_nonce (nonce, until) VALUES ($1, $2) ON CONFLICT (nonce) DO NOTHING`, n.text, n.until); err != nil {
+			return fmt.Errorf("store nonce: %w", err)
+		}
+	}
+	return nil
+}

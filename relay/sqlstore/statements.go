@@ -1,0 +1,96 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+)
+
+// txn is a transaction that uses prepared statements where they exist. Which
+// queries it ran is noted, so that the writer prepares them for the next one.
+// Queries are constants of this package: there are few.
+type txn struct {
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt
+	missing  map[string]struct{}
+}
+
+func (t *txn) stmt(query string) *sql.Stmt {
+	if s := t.prepared[query]; s != nil {
+		return t.tx.StmtContext(context.Background(), s)
+	}
+	t.missing[query] = struct{}{}
+	return nil
+}
+
+// Exec runs a statement.
+func (t *txn) Exec(query string, args ...any) (sql.Result, error) {
+	if s := t.stmt(query); s != nil {
+		return s.Exec(args...)
+	}
+	return t.tx.Exec(query, args...)
+}
+
+// QueryRow reads one row.
+func (t *txn) QueryRow(query string, args ...any) *sql.Row {
+	if s := t.stmt(query); s != nil {
+		return s.QueryRow(args...)
+	}
+	return t.tx.QueryRow(query, args...)
+}
+
+// reads are the prepared statements of the reading connections.
+type reads struct {
+	db *sql.DB
+	mu sync.RWMutex
+	by map[string]*sql.Stmt
+}
+
+func newReads(db *sql.DB) *reads { return &reads{db: db, by: map[string]*sql.Stmt{}} }
+
+func (r *reads) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	r.mu.RLock()
+	s := r.by[query]
+	r.mu.RUnlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := r.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other := r.by[query]; other != nil {
+		s.Close()
+		return other, nil
+	}
+	r.by[query] = s
+	return s, nil
+}
+
+// rows reads rows; the caller closes them and asks their Err.
+func (r *reads) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := r.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// row reads one row into dest.
+func (r *reads) row(ctx context.Context, query string, args ...any) scanner {
+	s, err := r.stmt(ctx, query)
+	if err != nil {
+		return failed{err}
+	}
+	return s.QueryRowContext(ctx, args...)
+}
+
+// scanner is a row, or the failure to read one.
+type scanner interface{ Scan(dest ...any) error }
+
+type failed struct{ err error }
+
+// Scan answers the failure.
+func (f failed) Scan(...any) error { return f.err }
