@@ -210,24 +210,27 @@ func (s *Store) swap(ctx context.Context, rev int64, next relay.Challenge, parts
 // reads is left out: it comes again with a rev that is greater than all that the
 // first read saw.
 func (s *Store) Feed(ctx context.Context, platform string, after int64, limit int) ([]relay.Challenge, error) {
-	for {
+	var page []relay.Challenge
+	for len(page) < limit {
 		listed, err := s.client.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: s.keys.feed(platform), ByScore: true,
-			Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf", Count: int64(limit)}).Result()
+			Start: "(" + strconv.FormatInt(after, 10), Stop: "+inf", Count: int64(limit - len(page))}).Result()
 		if err != nil {
 			return nil, fmt.Errorf("read feed: %w", err)
 		}
 		if len(listed) == 0 {
-			return nil, nil
+			break
 		}
-		list, err := s.readAll(ctx, platform, listed)
+		still, err := s.readAll(ctx, platform, listed)
 		if err != nil {
 			return nil, fmt.Errorf("read feed: %w", err)
 		}
-		if len(list) > 0 {
-			return list, nil
-		}
+		page = append(page, still...)
 		after = int64(listed[len(listed)-1].Score)
+		if len(still) == len(listed) && len(page) < limit {
+			break // that was all
+		}
 	}
+	return page, nil
 }
 
 // readAll reads the listed challenges that still have the listed rev.

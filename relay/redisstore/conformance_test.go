@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/relay/redisstore/redistest"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 	"github.com/bidseal/bidseal/relay/storetest"
 )
@@ -49,9 +50,14 @@ func conform(t *testing.T, config Config) {
 }
 
 func TestConformanceSingle(t *testing.T) {
-	conform(t, Config{Addresses: []string{startServer(t).addr}})
+	conform(t, Config{Addresses: []string{redistest.Start(t).Addr}})
+}
+
+func TestConformanceSentinel(t *testing.T) {
+	sentinel, _, _ := redistest.Sentinel(t)
+	conform(t, Config{Addresses: []string{sentinel.Addr}, Master: "relay"})
 }
 
 func TestConformanceCluster(t *testing.T) {
-	conform(t, Config{Addresses: startCluster(t)})
+	conform(t, Config{Addresses: redistest.Addrs(redistest.Cluster(t)...)})
 }
