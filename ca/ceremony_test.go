@@ -51,15 +51,18 @@ func TestCeremonyRefuses(t *testing.T) {
 		t.Error("a ceremony over an authority")
 	}
 	for name, change := range map[string]func(*Ceremony){
-		"no passphrase": func(c *Ceremony) { c.Passphrase = nil },
-		"no base URL":   func(c *Ceremony) { c.Config.BaseURL = "" },
-		"trailing /":    func(c *Ceremony) { c.Config.BaseURL += "/" },
-		"family":        func(c *Ceremony) { c.Config.Family = "RSA" },
-		"years":         func(c *Ceremony) { c.Config.IssuingYears = 16 },
-		"identifier":    func(c *Ceremony) { c.Config.OIDs.Role = "1.x" },
-		"country":       func(c *Ceremony) { c.Config.Country = "China" },
-		"OCSP lifetime": func(c *Ceremony) { c.Config.OCSPLifetime = 0 },
-		"derivation":    func(c *Ceremony) { c.KDF = KDF{Time: 1, MemoryKiB: 1, Threads: 1} },
+		"no passphrase":                func(c *Ceremony) { c.Passphrase = nil },
+		"no base URL":                  func(c *Ceremony) { c.Config.BaseURL = "" },
+		"trailing /":                   func(c *Ceremony) { c.Config.BaseURL += "/" },
+		"family":                       func(c *Ceremony) { c.Config.Family = "RSA" },
+		"years":                        func(c *Ceremony) { c.Config.IssuingYears = 16 },
+		"identifier":                   func(c *Ceremony) { c.Config.OIDs.Role = "1.x" },
+		"one identifier twice":         func(c *Ceremony) { c.Config.OIDs.Role = c.Config.OIDs.PlatformID },
+		"identifier of the known ones": func(c *Ceremony) { c.Config.OIDs.Lineage = "2.5.29.15" },
+		"long base URL":                func(c *Ceremony) { c.Config.BaseURL = "http://" + strings.Repeat("a", 128) },
+		"country":                      func(c *Ceremony) { c.Config.Country = "China" },
+		"OCSP lifetime":                func(c *Ceremony) { c.Config.OCSPLifetime = 0 },
+		"derivation":                   func(c *Ceremony) { c.KDF = KDF{Time: 1, MemoryKiB: 1, Threads: 1} },
 	} {
 		c := again
 		c.Dir = filepath.Join(t.TempDir(), "ca")

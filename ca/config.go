@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,11 +89,16 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxBaseURL is how long the iss of a device pass may be (protocol.Pass).
+const maxBaseURL = 128
+
 // Check says what is wrong with a configuration.
 func (c *Config) Check() error {
 	switch base, err := url.Parse(c.BaseURL); {
 	case err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" || base.User != nil:
 		return fmt.Errorf("base_url %q is no http URL", c.BaseURL)
+	case len(c.BaseURL) > maxBaseURL:
+		return fmt.Errorf("base_url of more than %d bytes", maxBaseURL)
 	case strings.HasSuffix(c.BaseURL, "/"):
 		return errors.New("base_url ends in a slash")
 	case c.Name == "":
@@ -132,6 +138,12 @@ func (c *Config) oids() (trust.OIDs, error) {
 			return oids, err
 		}
 		*f.into = id
+	}
+	all := []asn1.ObjectIdentifier{oids.Lineage, oids.Role, oids.PlatformID, oids.PlatformUsage, oids.SealMakerUsage, oids.CreditCode}
+	for i, id := range all {
+		if slices.ContainsFunc(all[:i], id.Equal) {
+			return oids, fmt.Errorf("identifier %v stands for two things", id)
+		}
 	}
 	return oids, nil
 }
