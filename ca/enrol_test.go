@@ -3,7 +3,9 @@ package ca
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/rsa"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -99,6 +101,59 @@ func TestEnrolOfOneRequestAtOnce(t *testing.T) {
 	}
 }
 
+// TestDeviceKeyIsNoSigningKey: what a phone signs with for calls is never what
+// it signs statements with.
+func TestDeviceKeyIsNoSigningKey(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	r := p.request(t)
+	var err error
+	r.DeviceKey, err = protocol.MarshalKey(p.signing.Public())
+	must(t, err)
+	body, err := protocol.EncodeJSON(r)
+	must(t, err)
+	_, err = f.Enrol(t.Context(), signedCall(t, p.signing, "", caapi.PathEnrol, body, f.clock.Now()))
+	refusedWith(t, err, protocol.CodeMalformed)
+	_, err = f.Enrol(t.Context(), p.call(t)) // the code is still there
+	must(t, err)
+}
+
+// TestOneCodeManyPhones: the same code from different phones at the same moment,
+// over two processes.
+func TestOneCodeManyPhones(t *testing.T) {
+	f := newFixture(t)
+	other, code := f.open(t), f.code(t, 0)
+	codes := make(chan protocol.Code, 12)
+	var group sync.WaitGroup
+	for i := range cap(codes) {
+		a := f.Authority
+		if i%2 == 1 {
+			a = other
+		}
+		call := newPhone(t, f.clock, code).call(t)
+		group.Go(func() {
+			_, err := a.Enrol(t.Context(), call)
+			if err == nil {
+				codes <- ""
+				return
+			}
+			codes <- protocol.CodeOf(err)
+		})
+	}
+	group.Wait()
+	close(codes)
+	count := make(map[protocol.Code]int)
+	for code := range codes {
+		count[code]++
+	}
+	if count[""] != 1 || count[protocol.CodeEnrolmentCode] != cap(codes)-1 {
+		t.Errorf("outcomes %v", count)
+	}
+	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 2 {
+		t.Errorf("%d certificates", n)
+	}
+}
+
 func TestEnrolRefuses(t *testing.T) {
 	f := newFixture(t)
 	used := newPhone(t, f.clock, f.code(t, 0))
@@ -125,12 +180,23 @@ func TestEnrolRefuses(t *testing.T) {
 	refusedWith(t, err, protocol.CodeIssuanceConflict)
 
 	for name, change := range map[string]func(*caapi.EnrolRequest){
-		"version":          func(r *caapi.EnrolRequest) { r.V = 2 },
-		"short id":         func(r *caapi.EnrolRequest) { r.RequestID = r.RequestID[:8] },
-		"altered PKCS#10":  func(r *caapi.EnrolRequest) { r.CSR[len(r.CSR)-1] ^= 1 },
-		"no PKCS#10":       func(r *caapi.EnrolRequest) { r.CSR = nil },
-		"P-256 PKCS#10":    func(r *caapi.EnrolRequest) { r.CSR = csrOf(t, again.device) },
-		"not a device key": func(r *caapi.EnrolRequest) { r.DeviceKey = []byte{1, 2, 3} },
+		"version":         func(r *caapi.EnrolRequest) { r.V = 2 },
+		"short id":        func(r *caapi.EnrolRequest) { r.RequestID = r.RequestID[:8] },
+		"altered PKCS#10": func(r *caapi.EnrolRequest) { r.CSR[len(r.CSR)-1] ^= 1 },
+		"no PKCS#10":      func(r *caapi.EnrolRequest) { r.CSR = nil },
+		"RSA PKCS#10": func(r *caapi.EnrolRequest) {
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			must(t, err)
+			r.CSR = csrOf(t, key)
+		},
+		"huge PKCS#10": func(r *caapi.EnrolRequest) {
+			der, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{DNSNames: []string{strings.Repeat("a", maxCSR)}}, again.signing)
+			must(t, err)
+			r.CSR = der
+		},
+		"PKCS#10 with a tail": func(r *caapi.EnrolRequest) { r.CSR = append(r.CSR, 0) },
+		"P-256 PKCS#10":       func(r *caapi.EnrolRequest) { r.CSR = csrOf(t, again.device) },
+		"not a device key":    func(r *caapi.EnrolRequest) { r.DeviceKey = []byte{1, 2, 3} },
 	} {
 		p := newPhone(t, f.clock, f.code(t, 0))
 		r := p.request(t)

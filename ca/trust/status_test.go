@@ -145,8 +145,20 @@ func TestOCSPRefusesForeignAnswers(t *testing.T) {
 	}
 	sworn := template(10, "responder whose own status nobody knows")
 	sworn.KeyUsage, sworn.ExtKeyUsage = smx509.KeyUsageDigitalSignature, []smx509.ExtKeyUsage{smx509.ExtKeyUsageOCSPSigning}
-	if err := verify(answer(t, c, c.delegate(t, sworn), nil, good())); !errors.Is(err, trust.ErrStatusUnknown) {
+	uncertain := c.delegate(t, sworn)
+	if err := verify(answer(t, c, uncertain, nil, good())); !errors.Is(err, trust.ErrStatusUnknown) {
 		t.Errorf("answer by a delegate that may have been revoked: %v", err)
+	}
+	for name, want := range map[string]error{"good": nil, "revoked": trust.ErrRevoked} {
+		opts.CheckResponder = func(cert *smx509.Certificate) error {
+			if !cert.Equal(uncertain.Certificate) {
+				t.Error("another certificate was asked about")
+			}
+			return want
+		}
+		if err := verify(answer(t, c, uncertain, nil, good())); !errors.Is(err, want) {
+			t.Errorf("answer by a delegate that is %s: %v", name, err)
+		}
 	}
 	tampered := answer(t, c, r, nil, good())
 	tampered[len(tampered)/3] ^= 1
