@@ -141,7 +141,7 @@ func (d *demo) startRelay(ctx context.Context, g *errgroup.Group, authority *ca.
 		return "", nil, err
 	}
 	d.closes = append(d.closes, store.Close)
-	node, err := newRelay(ctx, config, store, d.log.With("part", "relay"))
+	node, err := newRelay(ctx, config, store, oneNode(store), d.log.With("part", "relay"))
 	if err != nil {
 		return "", nil, err
 	}
