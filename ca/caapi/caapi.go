@@ -102,7 +102,8 @@ type EnrolAnswer struct {
 	Pass    string           `json:"pass"`    // as of issuance; renew it when it has expired
 }
 
-// PassRequest asks for a new pass for the device of the old one.
+// PassRequest asks for a new pass for the device of the old one. A pass that was
+// renewed a short while ago comes again with the same dates.
 type PassRequest struct {
 	V int `json:"v"`
 }
@@ -120,8 +121,8 @@ type PlatformRequest struct {
 	Name         string         `json:"name"`         // shown to bidders on every request
 	Organisation string         `json:"organisation"` // who runs the platform
 	CreditCode   string         `json:"credit_code,omitempty"`
-	Contact      string         `json:"contact"`
-	Origins      []string       `json:"origins"` // web origins of the platform's pages
+	Contact      string         `json:"contact"` // one line of at most 256 bytes
+	Origins      []string       `json:"origins"` // web origins of the platform's pages, as browsers write them
 	CSR          protocol.Bytes `json:"csr"`     // PKCS#10 of the SM2 request key; its subject is not looked at
 	APIKey       protocol.Bytes `json:"api_key"` // SubjectPublicKeyInfo, P-256
 }
