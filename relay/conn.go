@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gorilla/websocket"
+	"golang.org/x/sync/errgroup"
 )
 
 // Close codes of the relay beyond those of RFC 6455.
@@ -34,11 +36,11 @@ type conn struct {
 func (c *conn) write(frame []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.writeLocked(frame)
+	return c.writeLocked(frame, c.limits.WriteTimeout)
 }
 
-func (c *conn) writeLocked(frame []byte) error {
-	if err := c.ws.SetWriteDeadline(time.Now().Add(c.limits.WriteTimeout)); err != nil {
+func (c *conn) writeLocked(frame []byte, limit time.Duration) error {
+	if err := c.ws.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
 	return c.ws.WriteMessage(websocket.TextMessage, frame)
@@ -137,8 +139,8 @@ func (w *wheel) turn() {
 }
 
 // closeAll ends every connection with a hint when to come back, spread so that
-// they do not all come at once.
-func (w *wheel) closeAll() {
+// they do not all come at once. When ctx ends the rest is closed without a word.
+func (w *wheel) closeAll(ctx context.Context) {
 	w.mu.Lock()
 	w.ended = true
 	var list []*conn
@@ -148,10 +150,23 @@ func (w *wheel) closeAll() {
 		}
 	}
 	w.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(closers)
 	for _, c := range list {
-		c.shut(closeDrain, fmt.Sprintf("retry_ms=%d", jitter()))
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return c.ws.Close()
+			}
+			c.shut(closeDrain, fmt.Sprintf("retry_ms=%d", jitter()))
+			return nil
+		})
 	}
+	_ = group.Wait() // that a connection was closed already is no failure
 }
+
+// closers is how many connections are closed at a time: one whose peer does not
+// read takes maxControl.
+const closers = 64
 
 // jitter is 200 to 5000 ms.
 func jitter() int {

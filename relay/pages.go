@@ -12,6 +12,10 @@ import (
 // maxPageFrame bounds the first frame of a page or a feed, in bytes.
 const maxPageFrame = 1024
 
+// maxPageWrite is the time a page's frame may take: pages share the goroutines
+// that write, and a frame of 200 bytes waits only where the page does not read.
+const maxPageWrite = 2 * time.Second
+
 // backgroundTime bounds work that no caller waits for.
 const backgroundTime = 10 * time.Second
 
@@ -58,7 +62,7 @@ func (p *pageConn) show(rev int64, frame []byte) error {
 		return nil
 	}
 	p.sent = rev
-	return p.writeLocked(frame)
+	return p.writeLocked(frame, min(p.limits.WriteTimeout, maxPageWrite))
 }
 
 // servePage runs a page's connection. What it needs of the stack for the first

@@ -172,7 +172,7 @@ func (r *Relay) Drain(ctx context.Context) {
 	r.draining.Store(true)
 	r.stopOnce.Do(func() { close(r.stop) })
 	r.detach()
-	r.wheel.closeAll()
+	r.wheel.closeAll(ctx)
 	done := make(chan struct{})
 	go func() {
 		r.inflight.Wait()
