@@ -3,6 +3,9 @@
 package redisstore
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -44,13 +47,31 @@ func conform(t *testing.T, config Config) {
 	t.Helper()
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) storetest.Backend {
 		config := config
-		config.Prefix, config.Clock = freshPrefix(t), clock
+		config.Prefix, config.Clock = "bidseal:"+freshPrefix(t), clock
 		return backend(t, config, filepath.Join(t.TempDir(), "relay.db"))
 	})
 }
 
 func TestConformanceSingle(t *testing.T) {
 	conform(t, Config{Addresses: []string{redistest.Start(t).Addr}})
+}
+
+// TestConformanceTLS runs as the user whose permissions the operator's guide
+// names: nothing needs more.
+func TestConformanceTLS(t *testing.T) {
+	s := redistest.TLS(t)
+	pem, err := os.ReadFile(s.CAFile)
+	must(t, err)
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatal("no certificate")
+	}
+	conform(t, Config{Addresses: []string{s.Addr}, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Username: s.Username, PasswordFile: s.PasswordFile})
+
+	stranger := openStore(t, Config{Addresses: []string{s.Addr}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Username: s.Username, PasswordFile: s.PasswordFile})
+	if _, err := stranger.ID(t.Context()); err == nil {
+		t.Fatal("a server of an unknown root was trusted")
+	}
 }
 
 func TestConformanceSentinel(t *testing.T) {
