@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -422,109 +421,5 @@ func TestLongPolls(t *testing.T) {
 	}
 	if len(page.Events) != 1 || page.Events[0].State != protocol.StateOpened {
 		t.Fatalf("page %+v", page)
-	}
-}
-
-// TestDrain: long-polls are answered, connections told to come back, readiness is off.
-func TestDrain(t *testing.T) {
-	w := newWorld(t)
-	c := w.platform.created(protocol.KindLogin, false)
-	feed := w.platform.subscribe(protocol.FeedHello{})
-	next[protocol.FeedPage](t, feed)
-	page := c.watchPage(pageOrigin, protocol.WatchBody{CID: c.cid, Watch: c.watch})
-	next[protocol.WatchState](t, page)
-	status := func(path string) int {
-		t.Helper()
-		resp, err := http.Get(w.server.URL + path)
-		must(t, err)
-		resp.Body.Close()
-		return resp.StatusCode
-	}
-	if status("/readyz") != http.StatusOK || status("/healthz") != http.StatusOK {
-		t.Fatal("not ready before the drain")
-	}
-	polled := make(chan error, 1)
-	go func() {
-		_, _, err := c.poll("", protocol.WatchBody{CID: c.cid, Watch: c.watch, After: c.read().Rev, Wait: 25})
-		polled <- err
-	}()
-	w.relay.Drain(t.Context())
-	for _, ws := range []*websocket.Conn{feed, page} {
-		if code, reason := closeCode(t, ws); code != websocket.CloseServiceRestart || !strings.HasPrefix(reason, "retry_ms=") {
-			t.Errorf("closed with %d %s", code, reason)
-		}
-	}
-	must(t, <-polled)
-	if status("/readyz") != http.StatusServiceUnavailable || status("/healthz") != http.StatusOK {
-		t.Fatal("ready after the drain")
-	}
-	_, resp, err := w.dial("/v1/watch", protocol.WatchSubprotocol, nil)
-	if err == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Fatalf("a connection after the drain: %v", err)
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	w := newWorld(t)
-	c := w.platform.created(protocol.KindLogin, false)
-	next[protocol.WatchState](t, c.watchPage("", protocol.WatchBody{CID: c.cid, Watch: c.watch}))
-	resp, err := http.Get(w.server.URL + "/metrics")
-	must(t, err)
-	defer resp.Body.Close()
-	var b bytes.Buffer
-	_, err = b.ReadFrom(resp.Body)
-	must(t, err)
-	for _, line := range []string{`bidseal_relay_transitions_total{kind="login",state="pending"} 1`, "bidseal_relay_connections 1",
-		`bidseal_relay_requests_total{code="ok",route="PUT /v1/challenges/:cid"} 1`} {
-		if !strings.Contains(b.String(), line) {
-			t.Errorf("no %s", line)
-		}
-	}
-}
-
-// TestPings: a connection that answers pings stays, one that does not goes.
-func TestPings(t *testing.T) {
-	w := newWorld(t, func(c *relay.Config) {
-		c.Limits.PingEvery, c.Limits.WriteTimeout = 100*time.Millisecond, time.Second
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go w.relay.Run(ctx)
-	c := w.platform.created(protocol.KindLogin, false)
-	b := protocol.WatchBody{CID: c.cid, Watch: c.watch}
-	deaf, alive := c.watchPage("", b), c.watchPage("", b)
-	deaf.SetPingHandler(func(string) error { return nil })
-	pings := make(chan struct{}, 16)
-	alive.SetPingHandler(func(data string) error {
-		select {
-		case pings <- struct{}{}:
-		default:
-		}
-		return alive.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
-	})
-	next[protocol.WatchState](t, deaf)
-	next[protocol.WatchState](t, alive)
-	gone, kept := make(chan error, 1), make(chan protocol.WatchState, 1)
-	go func() {
-		_, _, err := deaf.ReadMessage()
-		gone <- err
-	}()
-	go func() {
-		_, raw, err := alive.ReadMessage()
-		var s protocol.WatchState
-		if err != nil || protocol.DecodeJSON(raw, &s) != nil {
-			t.Errorf("the living connection ended: %v", err)
-		}
-		kept <- s
-	}()
-	if err := <-gone; err == nil {
-		t.Fatal("a connection without pongs got a message")
-	}
-	for range 3 {
-		<-pings
-	}
-	c.claimed(w.newDevice("张三"))
-	if s := <-kept; s.State != protocol.StateClaimed {
-		t.Fatalf("state %+v", s)
 	}
 }

@@ -25,7 +25,7 @@ func (t *txn) stmt(query string) *sql.Stmt {
 
 // Exec runs a statement.
 func (t *txn) Exec(query string, args ...any) (sql.Result, error) {
-	if s := t.stmt(query); s != nil {
+	if s := t.stmt(query); s != nil { //nolint:sqlclosecheck // lives as long as the store
 		return s.Exec(args...)
 	}
 	return t.tx.Exec(query, args...)
@@ -33,7 +33,7 @@ func (t *txn) Exec(query string, args ...any) (sql.Result, error) {
 
 // QueryRow reads one row.
 func (t *txn) QueryRow(query string, args ...any) *sql.Row {
-	if s := t.stmt(query); s != nil {
+	if s := t.stmt(query); s != nil { //nolint:sqlclosecheck // lives as long as the store
 		return s.QueryRow(args...)
 	}
 	return t.tx.QueryRow(query, args...)
@@ -62,8 +62,7 @@ func (r *reads) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if other := r.by[query]; other != nil {
-		s.Close()
-		return other, nil
+		return other, s.Close() //nolint:sqlclosecheck // somebody was faster
 	}
 	r.by[query] = s
 	return s, nil
@@ -71,7 +70,7 @@ func (r *reads) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 
 // rows reads rows; the caller closes them and asks their Err.
 func (r *reads) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	s, err := r.stmt(ctx, query)
+	s, err := r.stmt(ctx, query) //nolint:sqlclosecheck // lives as long as the store
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (r *reads) rows(ctx context.Context, query string, args ...any) (*sql.Rows,
 
 // row reads one row into dest.
 func (r *reads) row(ctx context.Context, query string, args ...any) scanner {
-	s, err := r.stmt(ctx, query)
+	s, err := r.stmt(ctx, query) //nolint:sqlclosecheck // lives as long as the store
 	if err != nil {
 		return failed{err}
 	}

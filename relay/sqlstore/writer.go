@@ -141,7 +141,7 @@ func (s *Store) commit(batch []*op) {
 // that cannot be prepared is parsed again.
 func (s *Store) prepareAll(missing map[string]struct{}) {
 	for query := range missing {
-		if stmt, err := s.db.Prepare(context.Background(), query); err == nil {
+		if stmt, err := s.db.Prepare(context.Background(), query); err == nil { //nolint:sqlclosecheck // lives as long as the store
 			s.prepared[query] = stmt
 		}
 	}
