@@ -144,7 +144,7 @@ func performCeremony(cmd *cobra.Command, flags *caFlags, config ca.Config, rootP
 	if err := config.Check(); err != nil {
 		return usagef("configuration: %v", err)
 	}
-	passphrase, err := readSecret(cmd, flags.passwordFile, caPassphraseEnv, "new passphrase of the authority: ")
+	passphrase, err := readNewSecret(cmd, flags.passwordFile, caPassphraseEnv, "new passphrase of the authority: ")
 	if err != nil {
 		return err
 	}

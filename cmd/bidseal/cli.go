@@ -100,6 +100,25 @@ func readSecret(cmd *cobra.Command, file, env, prompt string) ([]byte, error) {
 	return b, nil
 }
 
+// readNewSecret is readSecret for a secret that is set now: typed on a terminal
+// it is asked for twice.
+func readNewSecret(cmd *cobra.Command, file, env, prompt string) ([]byte, error) {
+	secret, err := readSecret(cmd, file, env, prompt)
+	if _, given := os.LookupEnv(env); err != nil || file != "" || env != "" && given {
+		return secret, err
+	}
+	again, err := readSecret(cmd, "", "", "再次输入 / again: ")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(again)
+	if !bytes.Equal(secret, again) {
+		clear(secret)
+		return nil, usagef("两次输入不一致 / the two entries differ")
+	}
+	return secret, nil
+}
+
 // loadConfig reads a TOML file over the defaults that cfg holds; an unknown
 // key is an error that names it.
 func loadConfig(path string, cfg any) error {

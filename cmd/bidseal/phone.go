@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/pem"
 	"fmt"
@@ -140,20 +139,11 @@ func newPhonePassword(cmd *cobra.Command, keys *keystore.Store, file string) ([]
 	if err != nil {
 		return nil, err
 	}
-	password, err := readSecret(cmd, file, "", "证书密码（至少 8 位）/ certificate password: ")
-	if err != nil || file != "" || len(held) > 0 {
-		return password, err
+	read := readSecret
+	if len(held) == 0 {
+		read = readNewSecret
 	}
-	again, err := readSecret(cmd, "", "", "再次输入 / again: ")
-	if err != nil {
-		return nil, err
-	}
-	defer clear(again)
-	if !bytes.Equal(password, again) {
-		clear(password)
-		return nil, usagef("两次输入不一致 / the two passwords differ")
-	}
-	return password, nil
+	return read(cmd, file, "", "证书密码（至少 8 位）/ certificate password: ")
 }
 
 func newPhoneCertsCommand() *cobra.Command {
