@@ -6,7 +6,7 @@ const table = {
   code: ["登录二维码", "Sign-in code"],
   loading: ["正在获取二维码…", "Getting the code…"],
   waiting: ["请使用手机 APP 扫描二维码", "Scan the code with your phone app"],
-  waitingHint: ["打开 APP 点击【扫一扫】，核对平台名称后输入证书密码。", "Open the app, tap Scan, check the platform's name, then enter your certificate password."],
+  waitingHint: ["打开 APP 点击【扫码】，核对平台名称后输入证书密码。", "Open the app, tap Scan, check the platform's name, then enter your certificate password."],
   renewed: ["二维码已自动刷新，请扫描新的二维码", "The code was renewed. Scan the new one"],
   scanned: ["已扫描，请在手机上确认", "Scanned. Continue on your phone"],
   scannedHint: ["请核对手机上显示的平台名称和操作内容。", "Check the platform's name and the request on your phone."],
