@@ -56,20 +56,26 @@ func TestConformanceSingle(t *testing.T) {
 	conform(t, Config{Addresses: []string{redistest.Start(t).Addr}})
 }
 
-// TestConformanceTLS runs as the user whose permissions the operator's guide
-// names: nothing needs more.
-func TestConformanceTLS(t *testing.T) {
-	s := redistest.TLS(t)
+// securedConfig is for a server that speaks TLS and knows one user.
+func securedConfig(t testing.TB, s redistest.Secured) Config {
+	t.Helper()
 	pem, err := os.ReadFile(s.CAFile)
 	must(t, err)
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
 		t.Fatal("no certificate")
 	}
-	conform(t, Config{Addresses: []string{s.Addr}, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Username: s.Username, PasswordFile: s.PasswordFile})
+	return Config{Addresses: []string{s.Addr}, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Username: s.Username, PasswordFile: s.PasswordFile}
+}
 
-	stranger := openStore(t, Config{Addresses: []string{s.Addr}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, Username: s.Username, PasswordFile: s.PasswordFile})
-	if _, err := stranger.ID(t.Context()); err == nil {
+// TestConformanceTLS runs as the user whose permissions the operator's guide
+// names: nothing needs more.
+func TestConformanceTLS(t *testing.T) {
+	s := redistest.TLS(t)
+	config := securedConfig(t, s)
+	conform(t, config)
+	config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if _, err := openStore(t, config).ID(t.Context()); err == nil {
 		t.Fatal("a server of an unknown root was trusted")
 	}
 }
