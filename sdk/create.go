@@ -34,12 +34,24 @@ func (c *Client) start(ctx context.Context, terms loginTerms, browser []byte) (*
 		return nil, nil, err
 	}
 	s, err := put(ctx, c.vault, sessionKey(id), session{ID: id, Browser: browser, Options: terms, CID: o.v.CID, Created: now.UnixMilli()},
-		time.Time{}, now.Add(retention))
+		time.Time{}, o.v.expires())
 	if err != nil {
 		return nil, nil, err
 	}
-	o, err = c.register(ctx, o.v.CID)
-	return s, o, err
+	cid := o.v.CID
+	if o, err = c.register(ctx, cid); err != nil {
+		return nil, nil, errors.Join(err, c.abandon(context.WithoutCancel(ctx), cid))
+	}
+	return s, o, nil
+}
+
+// abandon ends a challenge that nobody got to see.
+func (c *Client) abandon(ctx context.Context, cid protocol.CID) error {
+	_, err := c.change(ctx, cid, func(o *openChallenge) (bool, error) {
+		o.End, o.Settled = &ending{Code: protocol.CodeCanceled}, true
+		return true, nil
+	})
+	return err
 }
 
 // store draws a challenge and stores it before anybody hears of it.
@@ -62,7 +74,7 @@ func (c *Client) store(ctx context.Context, sessionID string, terms loginTerms) 
 	if o.BoxR, err = protocol.SealRequest(ks, protocol.SealedRequest{Request: o.Request, Signature: o.Signature, Chain: o.Chain, OCSP: o.OCSP}); err != nil {
 		return nil, err
 	}
-	return put(ctx, c.vault, challengeKey(o.CID), *o, o.nextDue(now), time.Unix(o.RequestExp, 0).Add(retention))
+	return put(ctx, c.vault, challengeKey(o.CID), *o, o.nextDue(now), o.expires())
 }
 
 // draw makes everything of a challenge that is random, and R with it.
@@ -200,13 +212,7 @@ func (c *Client) renew(ctx context.Context, s *stored[session], counted bool) (*
 		return nil, err
 	}
 	if !won {
-		fresh.v.End = &ending{Code: protocol.CodeCanceled}
-		fresh.v.Settled = true
-		fresh.dueAt(time.Time{})
-		if err := swap(ctx, c.vault, fresh); err != nil && !errors.Is(err, ErrConflict) {
-			return nil, err
-		}
-		return s, nil
+		return s, c.abandon(ctx, fresh.v.CID)
 	}
 	if _, err := c.register(ctx, fresh.v.CID); err != nil {
 		return nil, err

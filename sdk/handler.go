@@ -216,7 +216,7 @@ func (h *loginHandler) bind(p *pageRequest) ([]byte, error) {
 		return nil, err
 	}
 	now := h.client.config.Clock()
-	if _, err := put(p.Context(), h.client.vault, browserKey(b), browser{Created: now.UnixMilli()}, time.Time{}, now.Add(retention)); err != nil {
+	if _, err := put(p.Context(), h.client.vault, browserKey(b), browser{Created: now.UnixMilli()}, time.Time{}, now.Add(cookieLife+shortRetention)); err != nil {
 		return nil, err
 	}
 	p.setCookie(b)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -338,6 +339,35 @@ func TestPageCommitFails(t *testing.T) {
 	commits.err = nil
 	if a = p.about("/finish", v); a.Next == "" || len(commits.logins) != 1 {
 		t.Fatalf("second try: %s", a.body)
+	}
+}
+
+// While one call commits, another one of the same browser waits its turn.
+func TestPageFinishesOnce(t *testing.T) {
+	ctx, env := testContext(t), sdktest.New(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	commits := 0
+	h := env.Client().LoginHandler(bidseal.HandlerOptions{Links: true, OnLogin: func(http.ResponseWriter, *http.Request, *bidseal.Login) error {
+		commits++
+		close(entered)
+		<-leave
+		return nil
+	}})
+	p := newPage(t, h)
+	v := p.post("/start", "{}")
+	must(t, env.Phone("张三").Approve(ctx, v.Frames[0].Link))
+	untilPage(t, p, &v, func() bool { return v.State == "done" })
+	second := newPage(t, h)
+	second.cookies["__Host-bidseal"] = p.cookies["__Host-bidseal"]
+	var first sync.WaitGroup
+	first.Go(func() { p.about("/finish", v) })
+	<-entered
+	second.refused(second.about("/finish", v), protocol.CodeOverloaded)
+	close(leave)
+	first.Wait()
+	second.refused(second.about("/finish", v), protocol.CodeResultConsumed)
+	if commits != 1 {
+		t.Errorf("%d commits", commits)
 	}
 }
 

@@ -3,6 +3,8 @@ package bidseal_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -156,22 +158,42 @@ func TestHostileOtherClaim(t *testing.T) {
 	h.refused(ch, protocol.CodeBoxInvalid)
 }
 
-// The result of a claim that was superseded is none.
+// The result of a claim that was superseded is none, also where the relay goes
+// back on what it said before.
 func TestHostileSupersededClaim(t *testing.T) {
-	h := newHostile(t)
-	ch := h.login(bidseal.LoginOptions{})
-	first, err := h.phone.Scan(h.ctx, ch.Payload())
-	must(t, err)
-	old, err := first.Sign(h.ctx)
-	must(t, err)
-	second, err := h.phone.Scan(h.ctx, ch.Payload())
-	must(t, err)
-	await(t, ch, "the scan", inState(bidseal.StateScanned))
-	h.told(func(st *protocol.ChallengeState) {
-		st.Result.ClaimSeq, st.Result.KEM, st.Result.Box, st.Result.Receipt = 1, old.KEM, old.Box, old.Receipt
-	})
-	must(t, second.Approve(h.ctx))
-	h.refused(ch, protocol.CodeStatementReplayed)
+	for name, newest := range map[string]uint32{"newest claim told": 2, "newest claim denied": 1} {
+		t.Run(name, func(t *testing.T) {
+			h := newHostile(t)
+			ch := h.login(bidseal.LoginOptions{})
+			first, err := h.phone.Scan(h.ctx, ch.Payload())
+			must(t, err)
+			old, err := first.Sign(h.ctx)
+			must(t, err)
+			h.untilStored(ch.CID(), 4) // made, registered, claimed, its frame found good
+			second, err := h.phone.Scan(h.ctx, ch.Payload())
+			must(t, err)
+			h.untilStored(ch.CID(), 5) // claimed again
+			h.told(func(st *protocol.ChallengeState) {
+				st.ClaimSeq, st.Result.ClaimSeq = newest, 1
+				st.Result.KEM, st.Result.Box, st.Result.Receipt = old.KEM, old.Box, old.Receipt
+			})
+			must(t, second.Approve(h.ctx))
+			h.refused(ch, protocol.CodeStatementReplayed)
+		})
+	}
+}
+
+// untilStored waits until a challenge's record was written so many times.
+func (h *hostile) untilStored(cid protocol.CID, version uint64) {
+	h.t.Helper()
+	for {
+		r, err := h.env.Store.Get(h.ctx, "c/"+cid.String())
+		must(h.t, errors.Join(err, h.ctx.Err()))
+		if r.Version >= version {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 // A relay that skips the digits gets nothing: no open was accepted.

@@ -34,6 +34,8 @@ func (o *openChallenge) nextDue(now time.Time) time.Time {
 		return now.Add(lookAgain)
 	case o.Verdict != nil:
 		return o.unackedAt()
+	case o.Relay.State == protocol.StateOpened || o.Relay.State == protocol.StateFulfilled:
+		return now.Add(lookAgain) // it is our turn
 	}
 	due := time.UnixMilli(o.Created).Add(protocol.PendingLimit + graceTime)
 	if o.Relay.State != protocol.StatePending {
@@ -45,12 +47,22 @@ func (o *openChallenge) nextDue(now time.Time) time.Time {
 	return now.Add(lookAgain)
 }
 
+// expires is when the challenge may be forgotten: soon where nobody ever signed,
+// after the relay's redeliveries where somebody did.
+func (o *openChallenge) expires() time.Time {
+	if o.Verdict != nil {
+		return o.unackedAt().Add(retention)
+	}
+	return o.unackedAt().Add(shortRetention)
+}
+
 // change updates a challenge and tells those who wait for it.
 func (c *Client) change(ctx context.Context, cid protocol.CID, alter func(*openChallenge) (bool, error)) (*stored[openChallenge], error) {
 	o, err := update(ctx, c.vault, challengeKey(cid), func(o *stored[openChallenge]) (bool, error) {
 		changed, err := alter(&o.v)
 		o.v.forget()
 		o.dueAt(o.v.nextDue(c.config.Clock()))
+		o.record.Expires = o.v.expires()
 		return changed, err
 	})
 	if err == nil {

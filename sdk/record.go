@@ -1,6 +1,7 @@
 package bidseal
 
 import (
+	"bytes"
 	"context"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -102,9 +103,14 @@ type verdict struct {
 	Evidence    protocol.Bytes `json:"evidence,omitzero"`
 }
 
-// retention is how long a challenge is remembered after its request expired:
-// the relay redelivers a result for a day.
-const retention = 48 * time.Hour
+const (
+	// retention is how long a challenge with a result is remembered after its
+	// request expired: the relay redelivers the result for a day.
+	retention = 48 * time.Hour
+	// shortRetention is the same for challenges without a result, for sessions
+	// and for what ties them to browsers.
+	shortRetention = time.Hour
+)
 
 func challengeKey(cid protocol.CID) string { return "c/" + cid.String() }
 func sessionKey(id string) string          { return "s/" + id }
@@ -180,11 +186,18 @@ func put[T any](ctx context.Context, v *vault, key string, value T, due, expires
 		return nil, err
 	}
 	r := Record{Key: key, Value: sealed, Due: due, Expires: expires}
-	if err := v.store.Put(ctx, r); err != nil {
+	if err := v.store.Put(ctx, r); err != nil && !v.written(ctx, r, 1) {
 		return nil, fmt.Errorf("put %s: %w", key, err)
 	}
 	r.Version = 1
 	return &stored[T]{v: value, record: r}, nil
+}
+
+// written reports whether a write that failed has happened all the same: the
+// record is there, with our bytes, which no other writer has.
+func (v *vault) written(ctx context.Context, r Record, version uint64) bool {
+	now, err := v.store.Get(ctx, r.Key)
+	return err == nil && now.Version == version && bytes.Equal(now.Value, r.Value)
 }
 
 // swap stores s where nobody else did since it was read, else ErrConflict.
@@ -195,7 +208,7 @@ func swap[T any](ctx context.Context, v *vault, s *stored[T]) error {
 	}
 	r := s.record
 	r.Value = sealed
-	if err := v.store.CompareAndSwap(ctx, r); err != nil {
+	if err := v.store.CompareAndSwap(ctx, r); err != nil && !v.written(ctx, r, r.Version+1) {
 		return fmt.Errorf("swap %s: %w", r.Key, err)
 	}
 	r.Version++

@@ -213,18 +213,34 @@ func (c *Client) collect(ctx context.Context, cid protocol.CID, commit func(*Log
 		err = commit(login)
 	}
 	ctx = context.WithoutCancel(ctx) // what was committed is stored, whoever still waits
-	o, storeErr := c.change(ctx, cid, func(o *openChallenge) (bool, error) {
-		if o.Lease != nil && o.Lease.Holder == holder {
-			o.Lease = nil
-		}
-		o.Consumed = o.Consumed || err == nil
-		return true, nil
-	})
+	o, storeErr := c.handOver(ctx, cid, holder, err == nil)
 	if err = errors.Join(err, storeErr); err != nil {
 		return nil, err
 	}
 	c.log(ctx, "acknowledge the result", cid, c.settle(ctx, o))
 	return login, nil
+}
+
+// handOverTries is how often the end of a commit is stored before the lease is
+// left to run out.
+const handOverTries = 6
+
+// handOver gives the lease back, and marks the result as consumed where the
+// platform has committed it. A store that fails for a moment is asked again: the
+// commit cannot be taken back.
+func (c *Client) handOver(ctx context.Context, cid protocol.CID, holder string, committed bool) (*stored[openChallenge], error) {
+	for try := 0; ; try++ {
+		o, err := c.change(ctx, cid, func(o *openChallenge) (bool, error) {
+			if o.Lease != nil && o.Lease.Holder == holder {
+				o.Lease = nil
+			}
+			o.Consumed = o.Consumed || committed
+			return true, nil
+		})
+		if err == nil || try == handOverTries || !c.pause(ctx, backoff(try)) {
+			return o, err
+		}
+	}
 }
 
 // collectable says why a result cannot be collected.

@@ -80,6 +80,10 @@ type statusCache struct {
 	source StatusSource
 	clock  func() time.Time
 
+	asking  sync.Mutex // held while the platform's own status is asked for
+	failed  time.Time  // when that failed last
+	failure error
+
 	mu      sync.Mutex
 	answers map[[trust.DigestSize]byte]statusAnswer
 }
@@ -140,7 +144,7 @@ func (c *statusCache) keep(key [trust.DigestSize]byte, a statusAnswer) {
 // own is the answer about the platform's certificate that goes into boxR.
 // Where the authority cannot be reached, one of the last 24 hours serves.
 func (c *statusCache) own(ctx context.Context, v *trust.Verified) ([]byte, error) {
-	a, err := c.ask(ctx, v.Leaf(), v.Issuer(), ownStatusAge)
+	a, err := c.askOwn(ctx, v)
 	if err != nil {
 		old, found := c.cached(trust.Digest(v.Leaf()), maxOwnStatusAge)
 		if !found {
@@ -156,6 +160,21 @@ func (c *statusCache) own(ctx context.Context, v *trust.Verified) ([]byte, error
 		return nil, fmt.Errorf("status of the platform's certificate: %w: %w", protocol.Errorf(protocol.CodeStatusStale, "not good"), err)
 	}
 	return a.der, nil
+}
+
+// askOwn asks one question, however many challenges are made meanwhile, and
+// leaves an authority alone for a while that cannot be reached.
+func (c *statusCache) askOwn(ctx context.Context, v *trust.Verified) (statusAnswer, error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if c.failure != nil && c.clock().Sub(c.failed) < statusCall {
+		return statusAnswer{}, c.failure
+	}
+	a, err := c.ask(ctx, v.Leaf(), v.Issuer(), ownStatusAge)
+	if ctx.Err() == nil {
+		c.failed, c.failure = c.clock(), err
+	}
+	return a, err
 }
 
 // signer judges a signer's certificate: by asking itself first, else by the

@@ -35,8 +35,9 @@ type job struct {
 	next   *seen // came meanwhile
 }
 
-// workTries is how often an event is tried before the sweeper takes over.
-const workTries = 5
+// workTries is how often an event is tried, over about a minute, before the
+// sweeper takes over.
+const workTries = 10
 
 func newWorkers(c *Client) *workers {
 	return &workers{client: c, slots: make(chan struct{}, max(8, 4*runtime.GOMAXPROCS(0))), jobs: make(map[protocol.CID]*job)}
@@ -75,7 +76,7 @@ func (w *workers) do(ctx context.Context, s seen) {
 			return
 		}
 		w.client.log(ctx, "handle the relay's event", s.state.CID, err)
-		if !retryable(err) && !errors.Is(err, ErrConflict) && try > 0 {
+		if refused := new(Error); errors.As(err, &refused) && !retryable(err) {
 			return
 		}
 		if !w.client.pause(ctx, backoff(try)) {

@@ -199,7 +199,7 @@ func (a *Authority) OCSP(_ context.Context, cert, issuer *smx509.Certificate) ([
 
 func (a *Authority) status(cert *smx509.Certificate) trust.Status {
 	now := a.clock()
-	s := trust.Status{State: trust.Good, ProducedAt: now, ThisUpdate: now, NextUpdate: now.Add(10 * time.Minute)}
+	s := trust.Status{State: trust.Good, ProducedAt: now, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}
 	if at, found := a.revoked[cert.SerialNumber.String()]; found {
 		s.State, s.RevokedAt, s.Reason = trust.Revoked, at, trust.KeyCompromise
 	}
