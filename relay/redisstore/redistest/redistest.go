@@ -147,11 +147,17 @@ func (s *Server) Do(t testing.TB, args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// WaitFor runs a command until its answer holds what is wanted. The deadline is
-// that of the whole test.
+// WaitFor runs a command until its answer holds what is wanted.
 func (s *Server) WaitFor(t testing.TB, want string, args ...string) {
 	t.Helper()
-	for !strings.Contains(s.Do(t, args...), want) {
+	s.Until(t, func(answer string) bool { return strings.Contains(answer, want) }, args...)
+}
+
+// Until runs a command until its answer will do. The deadline is that of the
+// whole test.
+func (s *Server) Until(t testing.TB, enough func(answer string) bool, args ...string) {
+	t.Helper()
+	for !enough(s.Do(t, args...)) {
 		if err := t.Context().Err(); err != nil {
 			t.Fatal(err)
 		}
