@@ -126,9 +126,15 @@ func testSwap(t *testing.T, s *suite) {
 	want(t, err, relay.ErrConflict)
 }
 
-// testSwapRaces: 32 phones race for each of many challenges; one wins each.
-func testSwapRaces(t *testing.T, s *suite) {
-	const phones, challenges = 32, 24
+// testSwapRaces: 32 phones race for each of some challenges; one wins each.
+func testSwapRaces(t *testing.T, s *suite) { swapRaces(t, s, 24) }
+
+// testManySwapRaces is what a bid opening with hundreds of bidders looks like.
+func testManySwapRaces(t *testing.T, s *suite) { swapRaces(t, s, 500) }
+
+func swapRaces(t *testing.T, s *suite, challenges int) {
+	t.Helper()
+	const phones = 32
 	all := make([]relay.Challenge, challenges)
 	next := make([][]relay.Challenge, challenges)
 	for i := range all {

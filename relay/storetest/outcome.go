@@ -354,6 +354,45 @@ func testLostAnswers(t *testing.T, s *suite) {
 	check(t, err)
 }
 
+// testForgottenClaims: the state goes back to before the claims, as after a
+// failover, and other devices claim and deliver. The ends that stand are the
+// first ones, and the states can follow them.
+func testForgottenClaims(t *testing.T, s *suite) {
+	const challenges, rivals = 4, 8
+	for range challenges {
+		before := s.created(t, "p1")
+		c, err := s.Store.Swap(t.Context(), before.Rev, s.claimed(t, before, device(1)))
+		check(t, err)
+		next, e := s.fulfilled(t, c, device(1))
+		won, err := s.Outcomes.End(t.Context(), e, s.sign)
+		check(t, err)
+		forgotten, err := s.Store.Swap(t.Context(), c.Rev, before)
+		check(t, err)
+		again, err := s.Store.Swap(t.Context(), forgotten.Rev, s.claimed(t, forgotten, device(2)))
+		check(t, err)
+		given := make([]relay.End, rivals)
+		for i := range given {
+			_, given[i] = s.fulfilled(t, again, device(2))
+		}
+		for _, err := range race(rivals, func(i int) error {
+			stands, err := s.Outcomes.End(t.Context(), given[i], s.sign)
+			if err == nil && (stands.Device != device(1) || !slices.Equal(stands.Digest, e.Digest)) {
+				return errors.New("another end took the place of the first")
+			}
+			return err
+		}) {
+			check(t, err)
+		}
+		next.Promise = &won.Promise
+		stored, err := s.Store.Swap(t.Context(), again.Rev, next)
+		check(t, err)
+		if stored.Rev <= again.Rev || stored.Progress.Device != device(1) {
+			t.Fatalf("stored rev %d, %+v", stored.Rev, stored.Progress)
+		}
+	}
+	s.verifyLedger(t, challenges)
+}
+
 func testReopen(t *testing.T, s *suite) {
 	id, err := s.Store.ID(t.Context())
 	check(t, err)

@@ -57,12 +57,12 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Backend) 
 		run  func(t *testing.T, s *suite)
 	}{
 		{"create", testCreate}, {"create races", testCreateRaces}, {"open limit", testOpenLimit},
-		{"swap", testSwap}, {"swap races", testSwapRaces}, {"parts", testParts},
+		{"swap", testSwap}, {"swap races", testSwapRaces}, {"many swap races", testManySwapRaces}, {"parts", testParts},
 		{"revisions", testRevisions}, {"feed", testFeed}, {"feed follows writers", testFeedFollows},
 		{"due", testDue}, {"purge", testPurge}, {"nonces", testNonces}, {"counters", testCounters},
 		{"ends", testEnds}, {"end races", testEndRaces}, {"unapplied", testUnapplied}, {"ledger", testLedger},
 		{"signer fails", testSignerFails}, {"joint", testJoint}, {"joint races", testJointRaces},
-		{"lost answers", testLostAnswers}, {"reopen", testReopen},
+		{"lost answers", testLostAnswers}, {"forgotten claims", testForgottenClaims}, {"reopen", testReopen},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			key, err := sm2.GenerateKey(rand.Reader)
