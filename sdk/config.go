@@ -98,7 +98,7 @@ func (c Config) withDefaults() (Config, *trust.Verified, error) {
 	if c.HTTP == nil {
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: idleConnections,
 			TLSHandshakeTimeout: shortCall, ResponseHeaderTimeout: longCall, IdleConnTimeout: time.Minute}
-		c.HTTP = &http.Client{Transport: transport, Timeout: longCall}
+		c.HTTP = &http.Client{Transport: transport, Timeout: longCall, CheckRedirect: noRedirect}
 	}
 	if len(c.OIDs.Lineage) == 0 {
 		c.OIDs = trust.DefaultOIDs()
@@ -202,3 +202,6 @@ func (c *Config) identity() (*trust.Verified, error) {
 	}
 	return own, nil
 }
+
+// noRedirect keeps a relay or responder from sending the platform's server elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

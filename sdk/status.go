@@ -182,6 +182,9 @@ func (c *statusCache) askOwn(ctx context.Context, v *trust.Verified) (statusAnsw
 // the verdict rests on. Errors: CodeCertRevoked, CodeRevocationUnknown.
 func (c *statusCache) signer(ctx context.Context, v *trust.Verified, staple []byte, notBefore time.Time) ([]byte, error) {
 	a, err := c.ask(ctx, v.Leaf(), v.Issuer(), signerStatusAge)
+	if err == nil && a.status.ProducedAt.Before(notBefore.Add(-signerStatusAge-statusSkew)) {
+		err = errors.New("the authority's answer was produced long before the request") // no verifier of the evidence would take it
+	}
 	if err != nil {
 		status, stapleErr := trust.VerifyOCSP(staple, v.Leaf(), v.Issuer(), trust.OCSPOptions{
 			Now: c.clock(), ProducedAfter: notBefore, Skew: statusSkew})
