@@ -5,11 +5,11 @@ const rules = `
 :host { display: block; box-sizing: border-box; font-family: var(--bs-font, "PingFang SC", "HarmonyOS Sans SC", "Noto Sans CJK SC", "Microsoft YaHei", sans-serif);
   font-size: 16px; line-height: 1.6; color: var(--bs-ink, #14213d); text-align: center; }
 * { box-sizing: border-box; margin: 0; }
-.root { display: grid; justify-items: center; gap: 12px; }
-.frame { position: relative; width: 286px; height: 286px; }
+.root { display: grid; grid-template-columns: minmax(0, 1fr); justify-items: center; gap: 12px; }
+.frame { position: relative; width: min(332px, 100%); aspect-ratio: 1; }
 .code { position: absolute; inset: 8px; border-radius: 8px; overflow: hidden; background: #fff; }
-.code svg { display: block; width: 270px; height: 270px; }
-.ring { position: absolute; inset: 0; width: 286px; height: 286px; pointer-events: none; }
+.code svg { display: block; width: 100%; height: 100%; }
+.ring { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; }
 .ring rect { fill: none; stroke-width: 2; }
 .ring .track { stroke: var(--bs-line, #dfe1dc); }
 .ring .left { stroke: var(--bs-blue, #1f5eff); stroke-linecap: round; }
