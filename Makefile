@@ -67,8 +67,7 @@ interop: ## have BouncyCastle and OpenSSL judge certificates and vectors (needs 
 
 .PHONY: redis
 redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster (needs redis-server)
-	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay/redisstore/...
-	$(GO) test -tags redis -count=1 -timeout 3m -run 'TwoNodes|NodesRace|RestartUnderLogins' $(TESTFLAGS) ./relay
+	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
 	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/bidseal
 
 .PHONY: e2e

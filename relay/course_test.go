@@ -347,7 +347,7 @@ func TestForgottenState(t *testing.T) {
 	d := w.newDevice("张三")
 	c := w.platform.created(protocol.KindLogin, false)
 	c.claimed(d)
-	claimed, err := w.store.Get(t.Context(), c.cid)
+	claimed, err := store.Lossy.Get(t.Context(), c.cid)
 	must(t, err)
 	first := c.resultBody(d, 1, 100)
 	done, err := c.result(d, first)
@@ -410,7 +410,7 @@ func TestConfigRefused(t *testing.T) {
 	w := newWorld(t)
 	good := func() relay.Config {
 		var cfg relay.Config
-		other := &world{t: t, clock: w.clock, authority: w.authority, passKey: w.passKey, ledgerKey: w.ledgerKey, path: filepath.Join(t.TempDir(), "x.db")}
+		other := &world{t: t, clock: w.clock, authority: w.authority, passKey: w.passKey, ledgerKey: w.ledgerKey, path: filepath.Join(t.TempDir(), "x.db"), state: w.state}
 		other.start(func(c *relay.Config) { cfg = *c })
 		t.Cleanup(other.stop)
 		return cfg

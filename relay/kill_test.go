@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // childSetup is what the child is told on stdin.
 type childSetup struct {
-	Path, Origin         string
+	Path, State, Origin  string
 	Root, Pass, LedgerK8 []byte
 }
 
@@ -70,8 +70,12 @@ func childMain(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	state, bus, _, err := openState(s.State, store, &clock{})
+	if err != nil {
+		return err
+	}
 	r, err := relay.New(ctx, relay.Config{Origin: s.Origin, Anchors: anchors, PassKeys: []crypto.PublicKey{passKey}, LedgerKey: ledgerKey.(crypto.Signer),
-		Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		Store: state, Outcomes: store, Directory: store, Bus: bus, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (w *world) startChild() *child {
 	must(t, err)
 	pass, err := protocol.MarshalKey(w.passKey.Public())
 	must(t, err)
-	setup, err := json.Marshal(childSetup{Path: w.path, Origin: w.origin, Root: w.authority.cert.Raw, Pass: pass, LedgerK8: k8})
+	setup, err := json.Marshal(childSetup{Path: w.path, State: w.state, Origin: w.origin, Root: w.authority.cert.Raw, Pass: pass, LedgerK8: k8})
 	must(t, err)
 	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test binary
 	cmd.Env = append(os.Environ(), childEnv+"=1")

@@ -1,3 +1,5 @@
+//go:build !redis
+
 package relay_test
 
 import (
@@ -10,6 +12,8 @@ import (
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 )
+
+// Its store is the one database, which is Joint; see backend_test.go.
 
 // raceStore lets something happen once, right after the next Get.
 type raceStore struct {

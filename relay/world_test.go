@@ -100,6 +100,8 @@ type world struct {
 	ledgerKey *sm2.PrivateKey
 	path      string
 	store     *sqlstore.Store
+	state     string // address of the state where the database does not hold it
+	shut      func() error
 	relay     *relay.Relay
 	server    *httptest.Server
 	origin    string
@@ -113,7 +115,7 @@ type option func(*relay.Config)
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{}, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t),
-		path: filepath.Join(t.TempDir(), "relay.db")}
+		path: filepath.Join(t.TempDir(), "relay.db"), state: newState(t)}
 	w.start(options...)
 	t.Cleanup(w.stop)
 	w.platform = w.newPlatform("p1", "https://bid.example.cn")
@@ -124,6 +126,8 @@ func (w *world) start(options ...option) {
 	w.t.Helper()
 	store, err := sqlstore.Open(w.t.Context(), w.path, w.clock.now)
 	must(w.t, err)
+	state, bus, shut, err := openState(w.state, store, w.clock)
+	must(w.t, err)
 	anchors, err := trust.NewStore(w.authority.cert)
 	must(w.t, err)
 	w.server = httptest.NewUnstartedServer(nil)
@@ -131,14 +135,14 @@ func (w *world) start(options ...option) {
 		w.origin = "http://" + w.server.Listener.Addr().String()
 	}
 	cfg := relay.Config{Origin: w.origin, Anchors: anchors, PassKeys: []crypto.PublicKey{w.passKey.Public()}, LedgerKey: w.ledgerKey,
-		Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: w.clock.now, Logger: slog.New(slog.DiscardHandler),
+		Store: state, Outcomes: store, Directory: store, Bus: bus, Clock: w.clock.now, Logger: slog.New(slog.DiscardHandler),
 		Limits: relay.Limits{LookupTTL: time.Nanosecond}}
 	for _, o := range options {
 		o(&cfg)
 	}
 	r, err := relay.New(w.t.Context(), cfg)
 	must(w.t, err)
-	w.store, w.relay, w.stopped, w.elsewhere = store, r, false, ""
+	w.store, w.shut, w.relay, w.stopped, w.elsewhere = store, shut, r, false, ""
 	w.server.Config.Handler = r.Handler()
 	w.server.Start()
 }
@@ -151,7 +155,7 @@ func (w *world) stop() {
 	w.relay.Drain(context.Background())
 	w.server.CloseClientConnections()
 	w.server.Close()
-	if err := w.store.Close(); err != nil {
+	if err := errors.Join(w.shut(), w.store.Close()); err != nil {
 		w.t.Error(err)
 	}
 }
