@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
@@ -282,5 +283,48 @@ func TestRestartUnderLogins(t *testing.T) {
 	must(t, err)
 	if report.Entries != logins {
 		t.Errorf("%d lines in the ledger, want %d", report.Entries, logins)
+	}
+}
+
+// TestForgottenResult: a failover loses a claim and its end, after the end was
+// marked as applied. Neither the sweeper nor the platform's cancel puts another
+// end over the result that got its 200.
+func TestForgottenResult(t *testing.T) {
+	var store relay.Store
+	w := newWorld(t, func(c *relay.Config) { store = c.Store })
+	d := w.newDevice("张三")
+	for name, end := range map[string]func(*challenge){
+		"expires": func(*challenge) {
+			w.clock.advance(protocol.PendingLimit + time.Second)
+			must(t, w.relay.Sweep(t.Context()))
+		},
+		"canceled": func(c *challenge) {
+			err := w.platform.call(http.MethodPost, c.path+"/cancel", nil, nil)
+			if e := wantCode(t, err, protocol.CodeAlreadyEnded); e.Winner == nil || e.Winner.State != protocol.StateFulfilled {
+				t.Errorf("canceled: %+v", e)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := w.platform.created(protocol.KindLogin, false)
+			before, err := store.Get(t.Context(), c.cid)
+			must(t, err)
+			c.claimed(d)
+			b := c.resultBody(d, 1, 100)
+			done, err := c.result(d, b)
+			must(t, err)
+			after, err := store.Get(t.Context(), c.cid)
+			must(t, err)
+			_, err = store.Swap(t.Context(), after.Rev, before)
+			must(t, err)
+			c.wantState(protocol.StatePending)
+			end(c)
+			s := c.wantState(protocol.StateFulfilled)
+			if !protocol.Equal(s.Result.Box, b.Box) || !protocol.Equal(s.Promise.Head, done.Promise.Head) {
+				t.Errorf("state %+v", s)
+			}
+			_, err = c.ack(s.Result.Digest)
+			must(t, err)
+		})
 	}
 }

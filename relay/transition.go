@@ -61,6 +61,9 @@ func (r *Relay) move(ctx context.Context, cid protocol.CID, do step) (Challenge,
 // commit stores one transition; the end of a claim goes through Outcomes.
 func (r *Relay) commit(ctx context.Context, old, next Challenge, out outcome) (Challenge, error) {
 	if out.end == nil {
+		if r.joint == nil && old.Progress.State == protocol.StatePending && next.Progress.State.Terminal() {
+			return r.endUnclaimed(ctx, old, next)
+		}
 		return r.cfg.Store.Swap(ctx, old.Rev, next, out.parts...)
 	}
 	if r.joint != nil {
@@ -83,6 +86,20 @@ func (r *Relay) commit(ctx context.Context, old, next Challenge, out outcome) (C
 		return stored, err
 	}
 	return r.follow(ctx, old, won)
+}
+
+// endUnclaimed ends a challenge that seems never to have been claimed. A store
+// of its own may have lost the claim, and even the state that followed its end:
+// the end that stands in Outcomes is then the truth.
+func (r *Relay) endUnclaimed(ctx context.Context, old, next Challenge) (Challenge, error) {
+	won, err := r.cfg.Outcomes.Ended(ctx, old.CID)
+	if err == nil {
+		return r.follow(ctx, old, won)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Challenge{}, err
+	}
+	return r.cfg.Store.Swap(ctx, old.Rev, next)
 }
 
 // follow brings a state that lags behind to the end that stands in Outcomes, and
