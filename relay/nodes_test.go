@@ -5,7 +5,9 @@ package relay_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -326,5 +328,37 @@ func TestForgottenResult(t *testing.T) {
 			_, err = c.ack(s.Result.Digest)
 			must(t, err)
 		})
+	}
+}
+
+// TestEmptiedStore: Redis loses everything under a running relay. The feed says
+// so by another store id and starts anew; a challenge from before is unknown, a
+// result that got its 200 is not.
+func TestEmptiedStore(t *testing.T) {
+	w := newWorld(t)
+	d := w.newDevice("张三")
+	lost, ended := w.platform.created(protocol.KindLogin, false), w.platform.created(protocol.KindLogin, false)
+	ended.claimed(d)
+	b := ended.resultBody(d, 1, 100)
+	done, err := ended.result(d, b)
+	must(t, err)
+	before := w.platform.feed("", 0)
+
+	_, port, err := net.SplitHostPort(w.state)
+	must(t, err)
+	number, err := strconv.Atoi(port)
+	must(t, err)
+	(&redistest.Server{Port: number}).Do(t, "flushall")
+	must(t, w.relay.Sweep(t.Context()))
+	later := w.platform.created(protocol.KindLogin, false)
+	page := w.platform.feed(before.Store, before.Next)
+	if page.Store == before.Store || len(page.Events) != 1 || page.Events[0].CID != later.cid {
+		t.Errorf("feed after the loss %+v, before %s", page, before.Store)
+	}
+	wantCode(t, w.platform.call(http.MethodGet, lost.path, nil, nil), protocol.CodeNotFound)
+	again, err := ended.result(d, b)
+	must(t, err)
+	if !protocol.Equal(again.Promise.Head, done.Promise.Head) {
+		t.Error("another promise")
 	}
 }

@@ -132,10 +132,11 @@ func (r *Relay) feed(ctx context.Context, p *platformKey, store string, after in
 	if limit <= 0 || limit > protocol.MaxFeedPage {
 		limit = protocol.MaxFeedPage
 	}
-	if store != r.storeID {
+	id := *r.storeID.Load()
+	if store != id {
 		after = 0
 	}
-	page := protocol.FeedPage{Store: r.storeID, Events: []protocol.ChallengeState{}, Next: after}
+	page := protocol.FeedPage{Store: id, Events: []protocol.ChallengeState{}, Next: after}
 	list, err := r.cfg.Store.Feed(ctx, p.ID, after, limit)
 	if err != nil {
 		return page, r.storeError(ctx, err)

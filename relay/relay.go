@@ -44,7 +44,7 @@ type Relay struct {
 	ledgerKey []byte // SubjectPublicKeyInfo
 	joint     Joint  // nil where end and state are different databases
 	sign      PromiseSigner
-	storeID   string
+	storeID   atomic.Pointer[string]
 	log       *slog.Logger
 	limits    Limits
 
@@ -116,7 +116,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 	}
 	l := cfg.Limits
 	r := &Relay{
-		cfg: cfg, authority: authority, ledgerKey: key, sign: SignPromises(cfg.LedgerKey), storeID: id, log: cfg.Logger, limits: l,
+		cfg: cfg, authority: authority, ledgerKey: key, sign: SignPromises(cfg.LedgerKey), log: cfg.Logger, limits: l,
 		hub: newHub(cfg.Bus), gate: newGate(l.Verifications, l.Queue), turns: newTurns(),
 		platforms: newPlatformCache(cfg.Directory, cfg.Clock, l.LookupTTL),
 		denied:    newLookup(l.CachedCerts, l.LookupTTL, cfg.Clock, cfg.Directory.Denied),
@@ -124,6 +124,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 		rates:     newRateLimiter(cfg.Clock, l.RateWindow, l.CachedCerts),
 		wheel:     newWheel(l.PingEvery), stop: make(chan struct{}),
 	}
+	r.storeID.Store(&id)
 	r.certs, r.passes = newCertCache(cfg.Anchors, l.CachedCerts), newPassCache(l.CachedCerts)
 	if j, ok := cfg.Store.(Joint); ok && any(cfg.Store) == any(cfg.Outcomes) {
 		r.joint = j

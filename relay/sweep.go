@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -15,7 +16,21 @@ const batch = 256
 // follow ends that were stored without them, old terminal challenges are
 // forgotten. Run calls it; it may run on several nodes at once.
 func (r *Relay) Sweep(ctx context.Context) error {
-	return errors.Join(r.sweepUnapplied(ctx), r.sweepDue(ctx), r.sweepOld(ctx))
+	return errors.Join(r.checkStore(ctx), r.sweepUnapplied(ctx), r.sweepDue(ctx), r.sweepOld(ctx))
+}
+
+// checkStore notices a store that lost everything and has another id since: the
+// platforms' feeds then start anew, and show them what is missing.
+func (r *Relay) checkStore(ctx context.Context) error {
+	id, err := r.cfg.Store.ID(ctx)
+	if err != nil {
+		return fmt.Errorf("read store id: %w", err)
+	}
+	if old := r.storeID.Swap(&id); *old != id {
+		r.log.LogAttrs(ctx, slog.LevelWarn, "the store is another one", slog.String("was", *old), slog.String("is", id))
+		r.hub.resync()
+	}
+	return nil
 }
 
 func (r *Relay) sweepDue(ctx context.Context) error {
