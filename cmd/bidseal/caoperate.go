@@ -314,14 +314,8 @@ those of the log. A head that was kept elsewhere shows that nothing before it wa
 				if err != nil {
 					return err
 				}
-				if keep != "" {
-					raw, err := json.Marshal(report.Head)
-					if err != nil {
-						return fmt.Errorf("encode head: %w", err)
-					}
-					if err := writePrivate(keep, raw); err != nil {
-						return err
-					}
+				if err := keepHead(keep, report.Head); err != nil {
+					return err
 				}
 				return emit(cmd, report, func(w io.Writer) {
 					fmt.Fprintf(w, "%d entries, %d certificates, %d revocations: the log verifies\nhead %d %x\n",

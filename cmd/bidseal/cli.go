@@ -58,6 +58,19 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// keepHead writes a log's signed head to a file, for the next verification to
+// be held against; an empty path keeps nothing.
+func keepHead(path string, head any) error {
+	if path == "" {
+		return nil
+	}
+	raw, err := json.Marshal(head)
+	if err != nil {
+		return fmt.Errorf("encode head: %w", err)
+	}
+	return writePrivate(path, raw)
+}
+
 // newLogger logs to stderr, so that stdout stays the command's result.
 func newLogger(cmd *cobra.Command, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -177,14 +176,8 @@ func newRelayVerifyLogCommand(flags *relayFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if keep != "" {
-					raw, err := json.Marshal(report.Head)
-					if err != nil {
-						return fmt.Errorf("encode head: %w", err)
-					}
-					if err := writePrivate(keep, raw); err != nil {
-						return err
-					}
+				if err := keepHead(keep, report.Head); err != nil {
+					return err
 				}
 				return emit(cmd, report, func(w io.Writer) {
 					fmt.Fprintf(w, "%d entries: the ledger verifies\nhead %x\n", report.Entries, []byte(report.Head.Head))
