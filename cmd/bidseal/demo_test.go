@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -22,6 +23,13 @@ import (
 const asBinary = "BIDSEAL_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(asPlatform); config != "" {
+		if err := runPlatform(config, os.Getenv(asPlatformID)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailed)
+		}
+		os.Exit(exitOK)
+	}
 	if os.Getenv(asBinary) != "" {
 		main()
 	}
