@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -36,16 +37,18 @@ func onRedis(t testing.TB, w *world, addresses ...string) option {
 	}
 }
 
-// nodes are two relays on one Redis and one SQL database, under one origin.
-func nodes(t testing.TB, addresses ...string) (one, two *world) {
+// nodes are two relays on one Redis and one SQL database, under one origin; front
+// stands before the first one's handler.
+func nodes(t testing.TB, front func(http.Handler) http.Handler, addresses ...string) (one, two *world) {
 	t.Helper()
 	var clock clock
-	one = &world{t: t, clock: &clock, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t), path: t.TempDir() + "/relay.db", state: addresses[0]}
+	one = &world{t: t, clock: &clock, front: front, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t), path: t.TempDir() + "/relay.db", state: addresses[0]}
 	one.start(onRedis(t, one, addresses...))
 	t.Cleanup(one.stop)
 	one.platform = one.newPlatform("p1", pageOrigin)
 	copied := *one
 	two = &copied
+	two.front = nil
 	two.start(onRedis(t, two, addresses...))
 	t.Cleanup(two.stop)
 	two.platform = one.platform.at(two)
@@ -78,7 +81,7 @@ func TestTwoNodes(t *testing.T) {
 		"single": {redistest.Start(t).Addr}, "cluster": redistest.Addrs(redistest.Cluster(t)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			one, two := nodes(t, addresses...)
+			one, two := nodes(t, nil, addresses...)
 			d := one.newDevice("张三")
 			feed := two.platform.subscribe(protocol.FeedHello{})
 			next[protocol.FeedPage](t, feed)
@@ -131,7 +134,7 @@ func TestTwoNodes(t *testing.T) {
 // TestNodesRace: 32 phones on two nodes race for each challenge; one wins each,
 // and its result is the one that stands.
 func TestNodesRace(t *testing.T) {
-	one, two := nodes(t, redistest.Start(t).Addr)
+	one, two := nodes(t, nil, redistest.Start(t).Addr)
 	const phones, challenges = 32, 6
 	devices := make([]*device, phones)
 	for i := range devices {
@@ -167,12 +170,43 @@ func TestNodesRace(t *testing.T) {
 	}
 }
 
+// dyingNode stands before a node. Once mute, calls are carried out and their
+// answers withheld until the node is gone: the caller sees a broken connection.
+type dyingNode struct {
+	mute atomic.Bool
+	once sync.Once
+	lost chan struct{} // closed with the first answer withheld
+	gone chan struct{}
+}
+
+func newDyingNode() *dyingNode {
+	return &dyingNode{lost: make(chan struct{}), gone: make(chan struct{})}
+}
+
+func (n *dyingNode) front(node http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		node.ServeHTTP(answer, r)
+		if n.mute.Load() {
+			n.once.Do(func() { close(n.lost) })
+			<-n.gone
+			panic(http.ErrAbortHandler)
+		}
+		for name, values := range answer.Header() {
+			rw.Header()[name] = values
+		}
+		rw.WriteHeader(answer.Code)
+		_, _ = rw.Write(answer.Body.Bytes())
+	})
+}
+
 // TestRestartUnderLogins: one node is killed and started again in the middle of
 // many logins; callers go to the other one meanwhile. Each login has one result,
 // one line in the ledger and one ack.
 func TestRestartUnderLogins(t *testing.T) {
 	redis := redistest.Start(t).Addr
-	one, two := nodes(t, redis)
+	dying := newDyingNode()
+	one, two := nodes(t, dying.front, redis)
 	const logins, workers = 240, 24
 	d := one.newDevice("张三")
 	type login struct {
@@ -205,7 +239,7 @@ func TestRestartUnderLogins(t *testing.T) {
 			brokenOff.Add(1)
 		}
 	}
-	jobs, half := make(chan int), make(chan struct{})
+	jobs := make(chan int)
 	var done atomic.Int32
 	errs := make([]error, logins)
 	var group sync.WaitGroup
@@ -224,7 +258,7 @@ func TestRestartUnderLogins(t *testing.T) {
 			return fmt.Errorf("claim %d", a.ClaimSeq)
 		}
 		if done.Add(1) == logins/2 {
-			close(half)
+			dying.mute.Store(true)
 		}
 		if err := send(i, func(w *world) *http.Request { return d.at(w).request(http.MethodPost, l.c.path+"/result", result) }, &r); err != nil {
 			return fmt.Errorf("result: %w", err)
@@ -244,11 +278,12 @@ func TestRestartUnderLogins(t *testing.T) {
 			jobs <- i
 		}
 	}()
-	<-half
-	one.server.CloseClientConnections() // calls that are under way lose their answers
+	<-dying.lost
+	close(dying.gone)
 	one.stop()
 	copied := *one
 	again := &copied
+	again.front = nil
 	again.start(onRedis(t, again, redis))
 	t.Cleanup(again.stop)
 	first.Store(again)

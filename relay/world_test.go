@@ -106,7 +106,8 @@ type world struct {
 	server    *httptest.Server
 	origin    string
 	platform  *platform
-	elsewhere string // address of a relay in another process
+	elsewhere string                          // address of a relay in another process
+	front     func(http.Handler) http.Handler // stands before the relay of the next start
 	stopped   bool
 }
 
@@ -144,6 +145,9 @@ func (w *world) start(options ...option) {
 	must(w.t, err)
 	w.store, w.shut, w.relay, w.stopped, w.elsewhere = store, shut, r, false, ""
 	w.server.Config.Handler = r.Handler()
+	if w.front != nil {
+		w.server.Config.Handler = w.front(r.Handler())
+	}
 	w.server.Start()
 }
 
