@@ -62,7 +62,8 @@ fuzz: ## run every fuzz target FUZZTIME each (10000x inputs, or a time such as 1
 	GO="$(GO)" bash test/fuzz.sh $(FUZZTIME)
 
 .PHONY: interop
-interop: ## have BouncyCastle and OpenSSL judge certificates and vectors (needs java, libbcpkix-java, openssl)
+interop: ## have BouncyCastle, OpenSSL and sm-crypto-v2 judge what we make (needs java, libbcpkix-java, openssl, node, npm)
+	npm ci --prefix test/interop/smcrypto --ignore-scripts --no-audit --no-fund --loglevel=error
 	$(GO) test -tags interop -count=1 $(TESTFLAGS) ./test/interop/...
 
 .PHONY: redis

@@ -26,11 +26,17 @@ type signer struct {
 func newSigner(t *testing.T, name string) signer {
 	t.Helper()
 	key := must(sm2.GenerateKey(rand.Reader))(t)
+	return signer{key, selfSigned(t, name, key)}
+}
+
+// selfSigned is a certificate that bears a key and nothing else of interest.
+func selfSigned(t *testing.T, name string, key *sm2.PrivateKey) []byte {
+	t.Helper()
 	template := &smx509.Certificate{
 		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Unix(1_800_000_000, 0), NotAfter: time.Unix(1_900_000_000, 0),
 	}
-	return signer{key, must(smx509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))(t)}
+	return must(smx509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))(t)
 }
 
 // must unwraps a value whose making is not what the test is about.
