@@ -19,7 +19,6 @@ import (
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/pelletier/go-toml/v2"
 )
@@ -132,7 +131,7 @@ func (c *Ceremony) perform(ctx context.Context, dir string) ([]Fingerprint, erro
 func (c *Ceremony) make() (*made, error) {
 	m := &made{keys: make(map[string]crypto.Signer), kek: make([]byte, kmc.KEKSize)}
 	for _, purpose := range []string{keyRoot, keyIssuing, keyOCSP, keyPass, keyAudit} {
-		key, err := sm2.GenerateKey(rand.Reader)
+		key, err := c.Config.keyFamily(purpose).GenerateKey()
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", purpose, err)
 		}

@@ -35,8 +35,10 @@ type Config struct {
 	// BaseURL under which the authority is reached by phones, platforms and
 	// whoever checks a certificate (http or https, no trailing slash).
 	BaseURL string `toml:"base_url"`
-	// Family of the authority's keys: "SM2".
-	Family string `toml:"family"`
+	// Family of all keys of the authority: "SM2" (dual certificates for phones),
+	// "ECDSA-P256" or "RSA-3072" (one signing certificate). An operator of two
+	// families runs two authorities, each in a folder of its own.
+	Family issuance.Family `toml:"family"`
 	// RootYears and IssuingYears are the lives of the authority's certificates.
 	RootYears    int `toml:"root_years"`
 	IssuingYears int `toml:"issuing_years"`
@@ -57,6 +59,8 @@ type OIDConfig struct {
 	PlatformID     string `toml:"platform_id"`
 	PlatformUsage  string `toml:"platform_usage"`
 	SealMakerUsage string `toml:"seal_maker_usage"`
+	OperatorUsage  string `toml:"operator_usage"`
+	Identity       string `toml:"identity"`
 	CreditCode     string `toml:"credit_code"`
 }
 
@@ -80,11 +84,12 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 func DefaultConfig() Config {
 	oids := trust.DefaultOIDs()
 	return Config{
-		Name: "BidSeal CA", Country: "CN", Family: "SM2", RootYears: 20, IssuingYears: 10,
+		Name: "BidSeal CA", Country: "CN", Family: issuance.SM2, RootYears: 20, IssuingYears: 10,
 		OCSPLifetime: Duration(10 * time.Minute), CRLLifetime: Duration(24 * time.Hour), PassLifetime: Duration(24 * time.Hour),
 		OIDs: OIDConfig{
 			Lineage: oids.Lineage.String(), Role: oids.Role.String(), PlatformID: oids.PlatformID.String(),
-			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(), CreditCode: oids.CreditCode.String(),
+			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(),
+			OperatorUsage: oids.OperatorUsage.String(), Identity: oids.Identity.String(), CreditCode: oids.CreditCode.String(),
 		},
 	}
 }
@@ -103,8 +108,8 @@ func (c *Config) Check() error {
 		return errors.New("base_url ends in a slash")
 	case c.Name == "":
 		return errors.New("name is empty")
-	case c.Family != "SM2":
-		return fmt.Errorf("family %q: only SM2 authorities are made", c.Family)
+	case !slices.Contains(issuance.Families(), c.Family):
+		return fmt.Errorf("family %q is none of %v", c.Family, issuance.Families())
 	case c.RootYears < 1 || c.RootYears > 30 || c.IssuingYears < 1 || c.IssuingYears > 15 || c.IssuingYears > c.RootYears:
 		return errors.New("root_years at most 30, issuing_years at most 15 and not longer than the root's")
 	}
@@ -121,6 +126,15 @@ func (c *Config) Check() error {
 	return err
 }
 
+// keyFamily is the family of a key of the authority's. Passes and the audit log
+// are read by the protocol's verifiers, which know no RSA.
+func (c *Config) keyFamily(purpose string) issuance.Family {
+	if c.Family == issuance.RSA3072 && (purpose == keyPass || purpose == keyAudit) {
+		return issuance.ECDSAP256
+	}
+	return c.Family
+}
+
 func (c *Config) oids() (trust.OIDs, error) {
 	oids := trust.DefaultOIDs()
 	for _, f := range []struct {
@@ -128,7 +142,8 @@ func (c *Config) oids() (trust.OIDs, error) {
 		into *asn1.ObjectIdentifier
 	}{
 		{c.OIDs.Lineage, &oids.Lineage}, {c.OIDs.Role, &oids.Role}, {c.OIDs.PlatformID, &oids.PlatformID},
-		{c.OIDs.PlatformUsage, &oids.PlatformUsage}, {c.OIDs.SealMakerUsage, &oids.SealMakerUsage}, {c.OIDs.CreditCode, &oids.CreditCode},
+		{c.OIDs.PlatformUsage, &oids.PlatformUsage}, {c.OIDs.SealMakerUsage, &oids.SealMakerUsage},
+		{c.OIDs.OperatorUsage, &oids.OperatorUsage}, {c.OIDs.Identity, &oids.Identity}, {c.OIDs.CreditCode, &oids.CreditCode},
 	} {
 		if f.text == "" {
 			continue
@@ -139,7 +154,8 @@ func (c *Config) oids() (trust.OIDs, error) {
 		}
 		*f.into = id
 	}
-	all := []asn1.ObjectIdentifier{oids.Lineage, oids.Role, oids.PlatformID, oids.PlatformUsage, oids.SealMakerUsage, oids.CreditCode}
+	all := []asn1.ObjectIdentifier{oids.Lineage, oids.Role, oids.PlatformID, oids.PlatformUsage, oids.SealMakerUsage, oids.OperatorUsage,
+		oids.Identity, oids.CreditCode}
 	for i, id := range all {
 		if slices.ContainsFunc(all[:i], id.Equal) {
 			return oids, fmt.Errorf("identifier %v stands for two things", id)

@@ -3,9 +3,7 @@ package issuance
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha1" // RFC 5280 4.2.1.2 (1) names keys by it; nothing is signed over it
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -26,6 +23,18 @@ type Config struct {
 	// CRLURL, OCSPURL and IssuerURL are where the status of certificates and
 	// the certificate of this issuer are found (http or https).
 	CRLURL, OCSPURL, IssuerURL string
+	// OrganisationIdentity and PersonIdentity say in which form the certificates
+	// of organisations' people and of natural persons show an identity number;
+	// none if empty.
+	OrganisationIdentity, PersonIdentity IdentityForm
+}
+
+// crlURL is what a certificate points to.
+func (c Config) crlURL(r Request) string {
+	if r.CRLURL != "" {
+		return r.CRLURL
+	}
+	return c.CRLURL
 }
 
 // Request is what a certificate is to say. The caller has stored it, serial
@@ -40,6 +49,13 @@ type Request struct {
 	Role                string
 	CreditCode          string
 	PlatformID          string
+	// Identity is the holder's identity number in the form that the issuer's
+	// configuration wants; see MarkIdentity.
+	Identity IdentityMark
+	// CRLURL is where the list (or the shard of it) that covers this certificate
+	// is found; the issuer's configured one if empty. Only URLs below the
+	// configured one's folder are taken.
+	CRLURL string
 }
 
 // Issuer signs certificates with one key. It is safe for concurrent use.
@@ -78,20 +94,15 @@ func NewRootIssuer(key crypto.Signer, config Config) (*Issuer, error) {
 // Certificate of the issuer.
 func (i *Issuer) Certificate() *smx509.Certificate { return i.cert }
 
-// throwAway makes a key of the same family and size. Certificates are put
+// throwAway makes a key of the same family. Certificates are put
 // together and linted under its signature, so that the issuer's own key has
 // signed nothing that was refused.
 func throwAway(public crypto.PublicKey) (crypto.Signer, error) {
-	switch key := public.(type) {
-	case *ecdsa.PublicKey:
-		if key.Curve == sm2.P256() {
-			return sm2.GenerateKey(rand.Reader)
-		}
-		return ecdsa.GenerateKey(key.Curve, rand.Reader)
-	case *rsa.PublicKey:
-		return rsa.GenerateKey(rand.Reader, key.Size()*8)
+	family := FamilyOf(public)
+	if family == "" {
+		return nil, fmt.Errorf("an issuer's key of type %T", public)
 	}
-	return nil, fmt.Errorf("an issuer's key of type %T", public)
+	return family.GenerateKey()
 }
 
 // serialSize is the length of serial numbers in octets: one that keeps them
@@ -112,9 +123,13 @@ func NewSerial(random io.Reader) (*big.Int, error) {
 // Linted is a certificate that passed every lint and waits for its signature.
 // Only Prepare makes one.
 type Linted struct {
-	issuer *Issuer
-	tbs    []byte
+	issuer   *Issuer
+	tbs      []byte
+	warnings []*LintError
 }
+
+// Warnings are what a reviewer should look at; they stop nothing.
+func (l *Linted) Warnings() []*LintError { return l.warnings }
 
 // Prepare builds a certificate and lints it. A failed lint is a *LintError.
 func (i *Issuer) Prepare(request Request) (*Linted, error) {
@@ -137,10 +152,11 @@ func (i *Issuer) Prepare(request Request) (*Linted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build certificate: %w", err)
 	}
-	if err := lint(cert, i.subject(request, p)); err != nil {
+	s := i.subject(request, p)
+	if err := lint(cert, s); err != nil {
 		return nil, err
 	}
-	return &Linted{issuer: i, tbs: cert.RawTBSCertificate}, nil
+	return &Linted{issuer: i, tbs: cert.RawTBSCertificate, warnings: warn(cert, s)}, nil
 }
 
 // Issue signs what was linted and checks the result: the signature verifies and
@@ -199,7 +215,10 @@ func (i *Issuer) template(r Request, p profile) (*smx509.Certificate, error) {
 	template := &smx509.Certificate{
 		SerialNumber: r.Serial, RawSubject: subject, NotBefore: r.NotBefore, NotAfter: r.NotAfter,
 		KeyUsage: p.keyUsage, BasicConstraintsValid: true, IsCA: p.authority, MaxPathLen: -1,
-		SubjectKeyId: keyID, UnknownExtKeyUsage: p.extKeyUsage,
+		SubjectKeyId: keyID,
+	}
+	if !p.usageCritical {
+		template.UnknownExtKeyUsage = p.extKeyUsage
 	}
 	if p.authority {
 		template.MaxPathLen, template.MaxPathLenZero = p.pathLen, p.pathLen == 0
@@ -208,7 +227,7 @@ func (i *Issuer) template(r Request, p profile) (*smx509.Certificate, error) {
 		template.AuthorityKeyId = keyID
 	}
 	if p.statusPointer || p.crlPointer {
-		template.CRLDistributionPoints = []string{i.config.CRLURL}
+		template.CRLDistributionPoints = []string{i.config.crlURL(r)}
 		template.IssuingCertificateURL = []string{i.config.IssuerURL}
 	}
 	if p.statusPointer {
@@ -237,9 +256,14 @@ func (i *Issuer) ownExtensions(r Request, p profile) ([]pkix.Extension, error) {
 		add(i.config.OIDs.CreditCode, asn1.TagPrintableString, []byte(r.CreditCode)),
 		add(i.config.OIDs.Role, asn1.TagUTF8String, []byte(r.Role)),
 		add(i.config.OIDs.PlatformID, asn1.TagUTF8String, []byte(r.PlatformID)),
+		add(i.config.OIDs.Identity, r.Identity.tag(), r.Identity.Value),
 	)
 	if p.noCheck {
 		all = append(all, pkix.Extension{Id: trust.OIDOCSPNoCheck(), Value: asn1.NullBytes})
+	}
+	if p.usageCritical {
+		der, e := asn1.Marshal(p.extKeyUsage)
+		all, err = append(all, pkix.Extension{Id: oidExtKeyUsage(), Critical: true, Value: der}), errors.Join(err, e)
 	}
 	return all, err
 }

@@ -74,10 +74,23 @@ func rules() []rule {
 		{"role", lintRole},
 		{"credit_code", lintCreditCode},
 		{"platform_id", lintPlatformID},
+		{"identity", lintIdentity},
+		{"identity_in_clear", lintIdentityInClear},
 		{"ocsp_no_check", lintNoCheck},
 		{"critical_extensions", lintCritical},
 		{"extension_set", lintExtensionSet},
 	}
+}
+
+// warn applies the rules that stop nothing.
+func warn(cert *smx509.Certificate, s subject) []*LintError {
+	var all []*LintError
+	for _, rule := range []rule{{"credit_code_check_digit", warnCreditCode}} {
+		if reason := rule.check(cert, s); reason != "" {
+			all = append(all, &LintError{Lint: rule.name, Reason: reason})
+		}
+	}
+	return all
 }
 
 func differs(what string, got, want any) string {

@@ -109,8 +109,16 @@ func pointer(what string, got []string, want string, wanted bool) string {
 	return ""
 }
 
+// lintCRLPointer: a shard lies in the same folder as the issuer's full list.
 func lintCRLPointer(c *smx509.Certificate, s subject) string {
-	return pointer("CRL distribution point", c.CRLDistributionPoints, s.config.CRLURL, s.profile.statusPointer || s.profile.crlPointer)
+	want := s.config.crlURL(s.request)
+	if reason := pointer("CRL distribution point", c.CRLDistributionPoints, want, s.profile.statusPointer || s.profile.crlPointer); reason != "" {
+		return reason
+	}
+	if folder := s.config.CRLURL[:strings.LastIndex(s.config.CRLURL, "/")+1]; !strings.HasPrefix(want, folder) {
+		return differs("folder of the CRL distribution point", want, folder)
+	}
+	return ""
 }
 
 func lintInformationAccess(c *smx509.Certificate, s subject) string {
@@ -174,6 +182,15 @@ func lintCreditCode(c *smx509.Certificate, s subject) string {
 	return ""
 }
 
+// warnCreditCode: some legally issued codes fail the check digit of GB 32100, so
+// that it is shown and refuses nothing.
+func warnCreditCode(_ *smx509.Certificate, s subject) string {
+	if code := s.request.CreditCode; code != "" && !trust.CreditCodeChecks(code) {
+		return "the check digit of GB 32100 does not fit; compare with the licence"
+	}
+	return ""
+}
+
 func lintPlatformID(c *smx509.Certificate, s subject) string {
 	if reason := ownValue(c, s.config.OIDs.PlatformID, s.profile.platformID, asn1.TagUTF8String, []byte(s.request.PlatformID)); reason != "" {
 		return reason
@@ -193,11 +210,11 @@ func lintNoCheck(c *smx509.Certificate, s subject) string {
 	return ""
 }
 
-// lintCritical: key usage and basic constraints are critical, nothing else is
-// (extended key usage of timestamp authorities will be, RFC 3161 2.3).
-func lintCritical(c *smx509.Certificate, _ subject) string {
+// lintCritical: key usage and basic constraints are critical, and the extended
+// key usage of timestamp authorities (RFC 3161 2.3); nothing else is.
+func lintCritical(c *smx509.Certificate, s subject) string {
 	for _, ext := range c.Extensions {
-		want := ext.Id.Equal(oidKeyUsage()) || ext.Id.Equal(oidBasicConstraints())
+		want := ext.Id.Equal(oidKeyUsage()) || ext.Id.Equal(oidBasicConstraints()) || s.profile.usageCritical && ext.Id.Equal(oidExtKeyUsage())
 		if ext.Critical != want {
 			return fmt.Sprintf("extension %v: critical is %v", ext.Id, ext.Critical)
 		}
@@ -211,7 +228,7 @@ func lintExtensionSet(c *smx509.Certificate, s subject) string {
 	known := []asn1.ObjectIdentifier{
 		oidSubjectKeyID(), oidKeyUsage(), oidBasicConstraints(), oidCRLPointer(), oidAuthorityKeyID(), oidExtKeyUsage(),
 		oidInformationAccess(), s.config.OIDs.Lineage, s.config.OIDs.Role, s.config.OIDs.CreditCode,
-		s.config.OIDs.PlatformID, trust.OIDOCSPNoCheck(),
+		s.config.OIDs.PlatformID, s.config.OIDs.Identity, trust.OIDOCSPNoCheck(),
 	}
 	for _, ext := range c.Extensions {
 		if !slices.ContainsFunc(known, ext.Id.Equal) {

@@ -2,13 +2,10 @@ package issuance
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -33,17 +30,7 @@ func lintSerial(c *smx509.Certificate, s subject) string {
 }
 
 func lintSignatureAlgorithm(c *smx509.Certificate, s subject) string {
-	want := smx509.UnknownSignatureAlgorithm
-	switch family(s.signing) {
-	case "SM2":
-		want = smx509.SM2WithSM3
-	case "P-256":
-		want = smx509.ECDSAWithSHA256
-	case "P-384":
-		want = smx509.ECDSAWithSHA384
-	case "RSA":
-		want = smx509.SHA256WithRSA
-	}
+	want := FamilyOf(s.signing).signature()
 	if want == smx509.UnknownSignatureAlgorithm || c.SignatureAlgorithm != want {
 		return differs("signature algorithm", c.SignatureAlgorithm, want)
 	}
@@ -89,32 +76,15 @@ func lintValidityIssuer(c *smx509.Certificate, s subject) string {
 	return ""
 }
 
-// family is the kind of a key, "" for none that is issued.
-func family(public any) string {
-	switch key := public.(type) {
-	case *ecdsa.PublicKey:
-		switch key.Curve {
-		case sm2.P256():
-			return "SM2"
-		case elliptic.P256():
-			return "P-256"
-		case elliptic.P384():
-			return "P-384"
-		}
-	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits >= 2048 && bits <= 4096 && bits%8 == 0 && key.E == 65537 {
-			return "RSA"
-		}
-	}
-	return ""
-}
-
 // lintKeyFamily: one family in one chain. A point that is not on its curve does
 // not come this far: trust.ParseCertificate refuses it.
 func lintKeyFamily(c *smx509.Certificate, s subject) string {
-	got, want := family(c.PublicKey), family(s.signing)
-	if got == "" || got != want && (got != "P-256" || want != "P-384") {
+	got, want := FamilyOf(c.PublicKey), FamilyOf(s.signing)
+	if got == "" || got != want {
 		return fmt.Sprintf("key of family %q under an issuer of %q", got, want)
+	}
+	if len(s.profile.families) != 0 && !slices.Contains(s.profile.families, got) {
+		return fmt.Sprintf("the profile does not exist in family %q", got)
 	}
 	return ""
 }

@@ -12,8 +12,7 @@ import (
 // Name of a profile.
 type Name string
 
-// The profiles. Timestamp authorities and seal makers follow with their
-// services.
+// The profiles.
 const (
 	Root                   Name = "root"
 	Issuing                Name = "issuing"
@@ -23,6 +22,9 @@ const (
 	PersonEncryption       Name = "person-encryption"
 	Platform               Name = "platform"
 	OCSP                   Name = "ocsp"
+	Timestamp              Name = "timestamp"  // RFC 3161 authority
+	SealMaker              Name = "seal-maker" // signs electronic seals, GB/T 38540
+	Operator               Name = "operator"   // of the authority
 )
 
 // presence says whether a field must, may or must not be there.
@@ -37,8 +39,11 @@ const (
 // profile is one row of the table: everything in which certificates of one kind
 // are alike. Lints compare with it; nothing outside the table decides.
 type profile struct {
+	name          Name
 	keyUsage      smx509.KeyUsage
 	extKeyUsage   []asn1.ObjectIdentifier
+	usageCritical bool     // extended key usage is critical
+	families      []Family // in which it exists; all if empty
 	authority     bool
 	pathLen       int // of authorities; -1 for none
 	maxValidity   time.Duration
@@ -49,7 +54,7 @@ type profile struct {
 	// subject attributes beside country and common name, which are always there
 	locality, organisation, unit, subjectSerial presence
 	// extensions of our own
-	lineage, role, creditCode, platformID presence
+	lineage, role, creditCode, platformID, identity presence
 }
 
 const (
@@ -57,13 +62,17 @@ const (
 	// threeYears and the three months in which a renewal is open: the renewed
 	// certificate begins now and ends three years after the old one's end.
 	threeYearsRenewed = (3*366 + 93) * day
+	fiveYears         = (5*365 + 2) * day // with two leap days
 
 	signUsage    = smx509.KeyUsageDigitalSignature | smx509.KeyUsageContentCommitment
 	encryptUsage = smx509.KeyUsageKeyEncipherment | smx509.KeyUsageDataEncipherment | smx509.KeyUsageKeyAgreement
 	issueUsage   = smx509.KeyUsageCertSign | smx509.KeyUsageCRLSign
 )
 
-func oidClientAuth() asn1.ObjectIdentifier  { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2} }
+func oidClientAuth() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2} }
+func oidTimeStamping() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 8}
+}
 func oidOCSPSigning() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 9} }
 
 // profiles is the table.
@@ -71,10 +80,11 @@ func profiles(oids trust.OIDs) map[Name]profile {
 	personal := []asn1.ObjectIdentifier{oidClientAuth(), trust.OIDDocumentSigning()}
 	organisation := profile{
 		maxValidity: threeYearsRenewed, statusPointer: true, locality: optional, organisation: required, unit: optional,
-		subjectSerial: required, lineage: required, role: required, creditCode: required,
+		subjectSerial: required, lineage: required, role: required, creditCode: required, identity: optional,
 	}
 	person := profile{
 		maxValidity: threeYearsRenewed, statusPointer: true, locality: optional, subjectSerial: required, lineage: required,
+		identity: optional,
 	}
 	table := map[Name]profile{
 		Root: {keyUsage: issueUsage, authority: true, pathLen: -1, maxValidity: 30 * 366 * day, organisation: optional},
@@ -88,6 +98,13 @@ func profiles(oids trust.OIDs) map[Name]profile {
 			statusPointer: true, organisation: required, creditCode: optional, platformID: required},
 		OCSP: {keyUsage: smx509.KeyUsageDigitalSignature, extKeyUsage: []asn1.ObjectIdentifier{oidOCSPSigning()},
 			maxValidity: 366 * day, noCheck: true, organisation: optional},
+		// RFC 3161 2.3: one extended key usage, critical
+		Timestamp: {keyUsage: signUsage, extKeyUsage: []asn1.ObjectIdentifier{oidTimeStamping()}, usageCritical: true,
+			maxValidity: fiveYears, statusPointer: true, organisation: optional},
+		SealMaker: {keyUsage: signUsage, extKeyUsage: []asn1.ObjectIdentifier{oids.SealMakerUsage}, maxValidity: fiveYears,
+			statusPointer: true, organisation: required, creditCode: optional},
+		Operator: {keyUsage: smx509.KeyUsageDigitalSignature, extKeyUsage: []asn1.ObjectIdentifier{oids.OperatorUsage},
+			maxValidity: 366 * day, statusPointer: true, organisation: optional, unit: optional, subjectSerial: required},
 	}
 	for _, name := range []Name{OrganisationSigning, PersonSigning} {
 		p := table[name]
@@ -96,7 +113,11 @@ func profiles(oids trust.OIDs) map[Name]profile {
 	}
 	for _, name := range []Name{OrganisationEncryption, PersonEncryption} {
 		p := table[name]
-		p.keyUsage = encryptUsage
+		p.keyUsage, p.families = encryptUsage, []Family{SM2} // GM/T 0015 dual certificates
+		table[name] = p
+	}
+	for name, p := range table {
+		p.name = name
 		table[name] = p
 	}
 	return table

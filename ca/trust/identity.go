@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -141,7 +142,41 @@ func (id *Identity) readExtensions(cert *smx509.Certificate, oids OIDs) error {
 // (GB 32100): 18 characters of its alphabet. The check digit is not held against
 // anybody: some legally issued codes fail it.
 func IsCreditCode(text string) bool {
-	return len(text) == 18 && strings.Trim(text, "0123456789ABCDEFGHJKLMNPQRTUWXY") == ""
+	return len(text) == 18 && strings.Trim(text, creditCodeAlphabet) == ""
+}
+
+// creditCodeAlphabet orders the characters of a credit code by their value.
+const creditCodeAlphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+
+// CreditCodeChecks reports whether the check digit of a credit code fits (GB
+// 32100 4.5, after ISO 7064: weights 3^(i-1) mod 31).
+func CreditCodeChecks(code string) bool {
+	if !IsCreditCode(code) {
+		return false
+	}
+	sum, weight := 0, 1
+	for i := range 17 {
+		sum += strings.IndexByte(creditCodeAlphabet, code[i]) * weight
+		weight = weight * 3 % 31
+	}
+	return strings.IndexByte(creditCodeAlphabet, code[17]) == (31-sum%31)%31
+}
+
+// IsIdentityNumber reports whether text is a citizen's identity number (GB
+// 11643): a region, a real date of birth, and a check digit that fits.
+func IsIdentityNumber(text string) bool {
+	if len(text) != 18 || strings.Trim(text[:17], "0123456789") != "" {
+		return false
+	}
+	if born, err := time.Parse("20060102", text[6:14]); err != nil || born.Year() < 1850 {
+		return false
+	}
+	sum, weight := 0, 1 // ISO 7064 MOD 11-2: weights 2^(18-i) mod 11
+	for i := 16; i >= 0; i-- {
+		weight = weight * 2 % 11
+		sum += int(text[i]-'0') * weight
+	}
+	return text[17] == "10X98765432"[sum%11]
 }
 
 func (id *Identity) check() error {

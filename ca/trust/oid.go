@@ -19,6 +19,12 @@ type OIDs struct {
 	PlatformUsage asn1.ObjectIdentifier
 	// SealMakerUsage is the extended key usage of seal makers (GB/T 38540).
 	SealMakerUsage asn1.ObjectIdentifier
+	// OperatorUsage is the extended key usage of the authority's operators.
+	OperatorUsage asn1.ObjectIdentifier
+	// Identity is the extension with a natural person's identity number as the
+	// authority's profile lets it be seen: OCTET STRING for a keyed digest,
+	// PrintableString for a masked number or, where so configured, a clear one.
+	Identity asn1.ObjectIdentifier
 	// CreditCode is the extension in which this authority writes the unified
 	// social credit code (GB 32100): PrintableString.
 	CreditCode asn1.ObjectIdentifier
@@ -34,6 +40,22 @@ type OIDs struct {
 // afterwards.
 func placeholderArc(n ...int) asn1.ObjectIdentifier {
 	return append(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, n...)
+}
+
+// Documentation are the identifiers that still stand under the arc for
+// documentation and belong to nobody, in the order of the fields.
+func (o OIDs) Documentation() []asn1.ObjectIdentifier {
+	var found []asn1.ObjectIdentifier
+	arc := placeholderArc()
+	arc = arc[:len(arc)-1]
+	for _, id := range []asn1.ObjectIdentifier{
+		o.Lineage, o.Role, o.PlatformID, o.PlatformUsage, o.SealMakerUsage, o.OperatorUsage, o.Identity, o.CreditCode,
+	} {
+		if len(id) > len(arc) && id[:len(arc)].Equal(arc) {
+			found = append(found, id)
+		}
+	}
+	return found
 }
 
 // gmSubjectExtension is the arc 1.2.156.10260.4.1 of GM/T 0015 and GB/T 20518:
@@ -55,6 +77,8 @@ func DefaultOIDs() OIDs {
 		PlatformID:     placeholderArc(3),
 		PlatformUsage:  placeholderArc(4),
 		SealMakerUsage: placeholderArc(5),
+		OperatorUsage:  placeholderArc(6),
+		Identity:       placeholderArc(7),
 		CreditCode:     gmSubjectExtension(5),
 		CreditCodeAlso: []asn1.ObjectIdentifier{gmSubjectExtension(3), gmSubjectExtension(4)},
 	}

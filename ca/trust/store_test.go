@@ -108,13 +108,14 @@ func TestVerifyAcceptsEachUsage(t *testing.T) {
 				Value: []byte{0x30, 10, 0x06, 8, 0x2B, 6, 1, 5, 5, 7, 3, 8}}}
 		},
 		trust.SealMaker: func(c *smx509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{oids.SealMakerUsage} },
+		trust.Operator:  func(c *smx509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{oids.OperatorUsage} },
 	}
 	for usage, change := range cases {
 		leaf := template(3, "leaf")
 		change(leaf)
 		chain := newChain(t, newSM2, leaf)
 		store := chain.store(t)
-		for asked := trust.Signing; asked <= trust.SealMaker; asked++ {
+		for asked := trust.Signing; asked <= trust.Operator; asked++ {
 			_, err := store.Verify(chain.certs(), trust.VerifyOptions{Time: day(), Usage: asked})
 			if (err == nil) != (asked == usage) {
 				t.Errorf("certificate for %v asked for %v: %v", usage, asked, err)

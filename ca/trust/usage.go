@@ -25,11 +25,13 @@ const (
 	TSA
 	// SealMaker: an authority signs electronic seals (GB/T 38540).
 	SealMaker
+	// Operator: an operator of the authority signs what they order.
+	Operator
 )
 
 // String is the usage's name in messages.
 func (u Usage) String() string {
-	names := [...]string{"unset", "signing", "encryption", "platform request", "OCSP responder", "timestamp authority", "seal maker"}
+	names := [...]string{"unset", "signing", "encryption", "platform request", "OCSP responder", "timestamp authority", "seal maker", "operator"}
 	if u < 0 || int(u) >= len(names) {
 		return fmt.Sprintf("usage %d", int(u))
 	}
@@ -64,7 +66,7 @@ func (u Usage) keyUsageRule() keyUsageRule {
 // key usage. Special purposes need their own extended key usage, and a
 // certificate that has one serves no other purpose.
 func checkUsage(leaf *smx509.Certificate, usage Usage, oids OIDs) error {
-	if usage < Signing || usage > SealMaker {
+	if usage < Signing || usage > Operator {
 		return fmt.Errorf("%v: %w", usage, ErrKeyUsage)
 	}
 	if leaf.BasicConstraintsValid && leaf.IsCA {
@@ -105,6 +107,8 @@ func specialUsage(leaf *smx509.Certificate, oids OIDs) (Usage, error) {
 			found = append(found, PlatformRequest)
 		case id.Equal(oids.SealMakerUsage):
 			found = append(found, SealMaker)
+		case id.Equal(oids.OperatorUsage):
+			found = append(found, Operator)
 		}
 	}
 	switch {
