@@ -42,6 +42,16 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 		"revocation for less":     `UPDATE ca_certificates SET reason = 4 WHERE state = 'revoked'`,
 		"profile":                 `UPDATE ca_certificates SET profile = 'ocsp' WHERE profile = 'organisation-signing'`,
 		"issuer":                  `UPDATE ca_certificates SET issuer = 'root' WHERE profile = 'organisation-signing'`,
+		"issuance":                `UPDATE ca_issuances SET subject = replace(subject, 'admin', 'user')`,
+		"answer":                  `UPDATE ca_issuances SET answer = zeroblob(8)`,
+		"code open again":         `UPDATE ca_codes SET state = 'open', request_digest = ''`,
+		"code added":              `INSERT INTO ca_codes (digest, subject, validity, expires_at, state, created_at) SELECT '00', subject, validity, expires_at, state, created_at FROM ca_codes`,
+		"device key":              `UPDATE ca_devices SET key = zeroblob(91)`,
+		"device active again":     `UPDATE ca_devices SET state = 'blocked'`,
+		"device removed":          `DELETE FROM ca_devices`,
+		"platform added":          `INSERT INTO ca_platforms (id, keys_digest, name, organisation, credit_code, contact, origins, spki, api_key, state, created_at) VALUES ('0', '0', 'n', 'o', '', '', '[]', zeroblob(1), zeroblob(1), 'issued', 1)`,
+		"escrowed key":            `UPDATE kmc_keys SET wrapped = zeroblob(60)`,
+		"escrowed key removed":    `DELETE FROM kmc_keys`,
 		"lineage":                 `UPDATE ca_certificates SET lineage = '00' WHERE profile = 'organisation-signing'`,
 		"revocation without word": `UPDATE ca_certificates SET state = 'revoked' WHERE profile = 'organisation-encryption'`,
 	} {
@@ -87,6 +97,7 @@ func TestKeptHeadShowsACutLog(t *testing.T) {
 	head, err := f.VerifyLog(t.Context())
 	must(t, err)
 	must(t, exec(t, f, `DELETE FROM ca_audit WHERE event = 'code.made'`))
+	must(t, exec(t, f, `DELETE FROM ca_codes`))
 	_, err = f.VerifyLog(t.Context())
 	must(t, err)
 	if _, err := f.VerifyLog(t.Context(), head.Head); !errors.Is(err, ErrLog) {

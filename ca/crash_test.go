@@ -12,6 +12,15 @@ import (
 // exec changes the database behind the authority's back.
 func exec(t testing.TB, f *fixture, query string, args ...any) error {
 	t.Helper()
+	f.tampered = true
+	tampering.Add(1)
+	defer tampering.Add(-1)
+	return execWatched(t, f, query, args...)
+}
+
+// execWatched is exec under the watch of TestMain.
+func execWatched(t testing.TB, f *fixture, query string, args ...any) error {
+	t.Helper()
 	return f.db.Update(t.Context(), func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(t.Context(), query, args...)
 		return err

@@ -56,7 +56,7 @@ func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte)
 		id, account, deviceKey, deviceActive, a.now().Unix()); err != nil {
 		return "", fmt.Errorf("store device: %w", err)
 	}
-	return account, nil
+	return account, a.audit.append(ctx, tx, actorPhone, eventDevice, map[string]string{"device": id, "account": account})
 }
 
 func (a *Authority) issuePass(deviceKey []byte, account string, at time.Time) (string, error) {

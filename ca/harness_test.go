@@ -55,6 +55,8 @@ type fixture struct {
 	dir   string
 	clock *testClock
 	log   *lockedBuffer
+	// tampered says that the test changed the database by itself.
+	tampered bool
 }
 
 type lockedBuffer struct {
@@ -87,6 +89,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	_, err := Init(t.Context(), Ceremony{Dir: f.dir, Config: config, Passphrase: []byte(testPassphrase), KDF: fastKDF(), Now: f.clock.Now})
 	must(t, err)
 	f.Authority = f.open(t)
+	f.verifyAtEnd(t)
 	return f
 }
 

@@ -135,6 +135,7 @@ func (a *Authority) insertIssuance(ctx context.Context, tx *sql.Tx, r *issuanceR
 	}
 	return a.audit.append(ctx, tx, actorAuthority, eventIssuancePending, map[string]string{
 		"issuance": r.id, "kind": r.kind, "request": r.digest, "sign_serial": r.signSerial, "encrypt_serial": r.encryptSerial, "lineage": r.lineage,
+		"code": r.codeDigest, "record": r.keyRecord,
 	})
 }
 
@@ -309,7 +310,7 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 		if _, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'issued', answer = $1 WHERE id = $2`, answer, id); err != nil {
 			return fmt.Errorf("store answer: %w", err)
 		}
-		return nil
+		return a.audit.append(ctx, tx, actorAuthority, eventIssued, map[string]string{"issuance": id})
 	})
 	return answer, err
 }

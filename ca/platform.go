@@ -165,7 +165,7 @@ func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.Platf
 		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), keys); err != nil {
 		return "", fmt.Errorf("store platform: %w", err)
 	}
-	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"request": id, "keys": keys})
+	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"application": id, "keys": keys})
 }
 
 func (a *Authority) readPlatform(ctx context.Context, q interface {
@@ -341,7 +341,7 @@ func (a *Authority) beginPlatform(ctx context.Context, tx *sql.Tx, approval Appr
 	if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET platform_id = $1 WHERE id = $2`, approval.PlatformID, p.id); err != nil {
 		return nil, fmt.Errorf("store platform: %w", err)
 	}
-	if err := a.audit.append(ctx, tx, a.operator, eventPlatformApproved, map[string]string{"request": p.id, "platform": approval.PlatformID}); err != nil {
+	if err := a.audit.append(ctx, tx, a.operator, eventPlatformApproved, map[string]string{"application": p.id, "platform": approval.PlatformID}); err != nil {
 		return nil, err
 	}
 	return row, a.insertIssuance(ctx, tx, row)
@@ -357,6 +357,9 @@ func (a *Authority) platformAnswer(ctx context.Context, tx *sql.Tx, r *issuanceR
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET state = $1 WHERE id = $2`, caapi.PlatformIssued, p.id); err != nil {
 		return nil, fmt.Errorf("store platform: %w", err)
+	}
+	if err := a.audit.append(ctx, tx, actorAuthority, eventPlatformIssued, map[string]string{"application": p.id, "platform": p.platformID}); err != nil {
+		return nil, err
 	}
 	return protocol.EncodeJSON(caapi.PlatformRegistration{
 		V: caapi.Version, PlatformID: p.platformID, Name: p.name, Chain: append([]protocol.Bytes{cert.Raw}, a.above()...),
@@ -380,6 +383,6 @@ func (a *Authority) RejectPlatform(ctx context.Context, id, reason string) error
 		if _, err := tx.ExecContext(ctx, `UPDATE ca_platforms SET state = $1, reason = $2 WHERE id = $3`, caapi.PlatformRejected, reason, id); err != nil {
 			return fmt.Errorf("store platform: %w", err)
 		}
-		return a.audit.append(ctx, tx, a.operator, eventPlatformRejected, map[string]string{"request": id})
+		return a.audit.append(ctx, tx, a.operator, eventPlatformRejected, map[string]string{"application": id})
 	})
 }
