@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/sha256"
-	"database/sql"
 	"embed"
 	"encoding/hex"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
@@ -62,12 +62,11 @@ type Authority struct {
 	log       *slog.Logger
 	db        *sqldb.DB
 	root      *smx509.Certificate
-	issuer    *issuance.Issuer
+	issuers   issuers
 	kmc       *kmc.Centre
 	audit     auditLog
 	passKey   crypto.Signer
 	ocsp      responder
-	issueKey  crypto.Signer
 	// stop is set by tests: it ends an issuance at a step, as a crash would.
 	stop func(step string) error
 }
@@ -106,7 +105,7 @@ func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) err
 		return err
 	}
 	defer ring.wipe()
-	for purpose, into := range map[string]*crypto.Signer{keyIssuing: &a.issueKey, keyOCSP: &a.ocsp.key, keyPass: &a.passKey, keyAudit: &a.audit.key} {
+	for purpose, into := range map[string]*crypto.Signer{keyOCSP: &a.ocsp.key, keyPass: &a.passKey, keyAudit: &a.audit.key} {
 		if *into, err = ring.readSigner(purpose); err != nil {
 			return err
 		}
@@ -120,22 +119,13 @@ func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) err
 	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
 		return err
 	}
-	if a.root, err = a.newest(ctx, issuance.Root); err != nil {
+	if a.root, err = a.newestOf(ctx, issuance.Root, rootName); err != nil {
 		return err
 	}
 	if err := sameAsFile(filepath.Join(dir, rootName+".pem"), a.root); err != nil {
 		return err
 	}
-	issuing, err := a.newest(ctx, issuance.Issuing)
-	if err != nil {
-		return err
-	}
-	issuerConfig, err := a.config.issuanceConfig(issuingName)
-	if err != nil {
-		return err
-	}
-	a.issuer, err = issuance.NewIssuer(issuing, a.issueKey, issuerConfig)
-	return err
+	return a.loadIssuers(ctx, ring)
 }
 
 // sameAsFile refuses a database whose root is not the one of the ceremony.
@@ -169,8 +159,9 @@ func (a *Authority) URL() string { return a.publicURL }
 // Root certificate.
 func (a *Authority) Root() *smx509.Certificate { return a.root }
 
-// Issuing authority's certificate.
-func (a *Authority) Issuing() *smx509.Certificate { return a.issuer.Certificate() }
+// Issuing is the certificate of the authority that issues now; earlier ones are
+// in Info.
+func (a *Authority) Issuing() *smx509.Certificate { return a.issuers.current().Certificate() }
 
 // PassKey is the public key under which device passes verify.
 func (a *Authority) PassKey() crypto.PublicKey { return a.passKey.Public() }
@@ -178,10 +169,9 @@ func (a *Authority) PassKey() crypto.PublicKey { return a.passKey.Public() }
 // PassIssuer is the iss of device passes.
 func (a *Authority) PassIssuer() string { return a.config.BaseURL }
 
-// above is the chain above every leaf: issuing authority, root.
-func (a *Authority) above() []protocol.Bytes {
-	return []protocol.Bytes{a.Issuing().Raw, a.root.Raw}
-}
+// above is the chain above every leaf that is issued now: issuing authority,
+// root.
+func (a *Authority) above() []protocol.Bytes { return a.issuers.current().chain(a.root) }
 
 // Info is what anyone may know of the authority.
 func (a *Authority) Info() (*caapi.Info, error) {
@@ -197,11 +187,15 @@ func (a *Authority) Info() (*caapi.Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	var issuing []protocol.Bytes // the current one first
+	for _, i := range slices.Backward(a.issuers) {
+		issuing = append(issuing, i.Certificate().Raw)
+	}
 	gm, sha := trust.Digest(a.root), sha256.Sum256(a.root.Raw)
 	return &caapi.Info{
 		V: caapi.Version, Name: a.config.Name,
 		Roots:      []caapi.Anchor{{SM3: hex.EncodeToString(gm[:]), SHA256: hex.EncodeToString(sha[:]), Certificate: a.root.Raw}},
-		Issuing:    []protocol.Bytes{a.Issuing().Raw},
+		Issuing:    issuing,
 		PassIssuer: a.PassIssuer(), PassAlg: alg, PassKey: passKey, AuditKey: auditKey, ServerTime: a.now().UnixMilli(),
 	}, nil
 }
@@ -215,16 +209,13 @@ func (a *Authority) Ready(ctx context.Context) error {
 	return nil
 }
 
-// newest certificate of a profile.
-func (a *Authority) newest(ctx context.Context, profile issuance.Name) (*smx509.Certificate, error) {
+// newestOf is the newest certificate of a profile under an issuer; the error
+// wraps sql.ErrNoRows if there is none.
+func (a *Authority) newestOf(ctx context.Context, profile issuance.Name, issuer string) (*smx509.Certificate, error) {
 	var der []byte
-	err := a.db.Reader().QueryRowContext(ctx, `SELECT der FROM ca_certificates WHERE profile = $1 AND state = 'good'
-		ORDER BY not_before DESC, serial LIMIT 1`, string(profile)).Scan(&der)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("no certificate of profile %s", profile)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read certificate: %w", err)
+	if err := a.db.Reader().QueryRowContext(ctx, `SELECT der FROM ca_certificates WHERE profile = $1 AND issuer = $2 AND state = 'good'
+		ORDER BY not_before DESC, serial LIMIT 1`, string(profile), issuer).Scan(&der); err != nil {
+		return nil, fmt.Errorf("certificate of profile %s: %w", profile, err)
 	}
 	return trust.ParseCertificate(der)
 }

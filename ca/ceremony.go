@@ -180,8 +180,7 @@ func (c *Ceremony) certify(m *made, issuer *smx509.Certificate, name string, r i
 	if err != nil {
 		return nil, err
 	}
-	suffix := map[string]string{rootName: " Root", issuingName: " Issuing 1", keyOCSP: " OCSP"}[name]
-	r.Subject = issuance.Subject{Country: c.Config.Country, Organisation: c.Config.Organisation, CommonName: c.Config.Name + suffix}
+	r.Subject = c.Config.subject(name)
 	r.PublicKey = m.keys[name].Public()
 	if r.Serial, err = issuance.NewSerial(rand.Reader); err != nil {
 		return nil, err
@@ -253,6 +252,9 @@ func (c *Ceremony) writeDatabase(ctx context.Context, dir string, m *made, print
 			if err := storeCertificate(ctx, tx, &audit, certificateRow{profile: cert.profile, issuer: cert.issuer, cert: cert.cert}); err != nil {
 				return err
 			}
+		}
+		if err := storeIssuing(ctx, tx, issuingName, m.issuing); err != nil {
+			return err
 		}
 		return storeCRL(ctx, tx, &audit, operator(c.Operator), rootName, 0, m.rootCRL)
 	})

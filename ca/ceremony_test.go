@@ -17,7 +17,7 @@ func TestCeremony(t *testing.T) {
 	f := newFixture(t)
 	store, err := trust.NewStore(f.Root())
 	must(t, err)
-	cert, err := f.responderCertificate(t.Context())
+	cert, err := f.responderCertificate(t.Context(), f.issuers.current())
 	must(t, err)
 	_, err = store.Verify([]*smx509.Certificate{cert, f.Issuing()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: trust.OCSPResponder})
 	must(t, err)

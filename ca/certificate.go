@@ -154,8 +154,8 @@ func (a *Authority) revoke(ctx context.Context, tx *sql.Tx, r Revocation) ([]str
 // revocable are the serial numbers that a revocation names, revoked ones too.
 func revocable(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT serial FROM ca_certificates
-		WHERE issuer = $1 AND profile <> 'ocsp' AND (($2 <> '' AND serial = $2) OR ($3 <> '' AND lineage = $3)) ORDER BY serial`,
-		issuingName, r.Serial, r.Lineage)
+		WHERE issuer <> $1 AND profile <> 'ocsp' AND (($2 <> '' AND serial = $2) OR ($3 <> '' AND lineage = $3)) ORDER BY serial`,
+		rootName, r.Serial, r.Lineage)
 	if err != nil {
 		return nil, fmt.Errorf("revoke: %w", err)
 	}
@@ -173,23 +173,23 @@ func revocable(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) 
 
 // CertificateDER is an authority's own certificate by its published name.
 func (a *Authority) CertificateDER(name string) ([]byte, error) {
-	switch name {
-	case rootName:
+	if name == rootName {
 		return a.root.Raw, nil
-	case issuingName:
-		return a.Issuing().Raw, nil
+	}
+	if i := a.issuers.named(name); i != nil {
+		return i.Certificate().Raw, nil
 	}
 	return nil, protocol.Errorf(protocol.CodeNotFound, "no certificate of that name")
 }
 
-// status is what the database knows of a serial number under the issuing
+// status is what the database knows of a serial number under an issuing
 // authority.
-func (a *Authority) status(ctx context.Context, serial string) (trust.Status, int64, error) {
+func (a *Authority) status(ctx context.Context, issuer, serial string) (trust.Status, int64, error) {
 	var state string
 	var revokedAt, revision int64
 	var reason int
 	err := a.db.Reader().QueryRowContext(ctx, `SELECT state, revoked_at, reason, revision FROM ca_certificates WHERE serial = $1 AND issuer = $2`,
-		serial, issuingName).Scan(&state, &revokedAt, &reason, &revision)
+		serial, issuer).Scan(&state, &revokedAt, &reason, &revision)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return trust.Status{State: trust.Unknown}, 0, nil

@@ -111,7 +111,7 @@ func (a *Authority) checkCodeRequest(r CodeRequest) error {
 
 // lintOnly says by name which lint a certificate would fail; nothing is signed.
 func (a *Authority) lintOnly(request issuance.Request) error {
-	_, err := a.issuer.Prepare(request)
+	_, err := a.issuers.current().Prepare(request)
 	var failed *issuance.LintError
 	if errors.As(err, &failed) {
 		return protocol.Errorf(protocol.CodeLintFailed, "%v", failed)

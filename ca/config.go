@@ -179,10 +179,11 @@ func parseOID(text string) (asn1.ObjectIdentifier, error) {
 	return id, nil
 }
 
-// names of the two authorities, in file names and URLs.
+// Names of the authorities, in file names and URLs.
 const (
-	rootName    = "root"
-	issuingName = "issuing-1"
+	rootName      = "root"
+	issuingPrefix = "issuing-"
+	issuingName   = issuingPrefix + "1" // of the ceremony; rotation adds others
 )
 
 // crlURL is the distribution point of an authority's list.
@@ -194,6 +195,16 @@ func (c *Config) issuanceConfig(issuer string) (issuance.Config, error) {
 	return issuance.Config{
 		OIDs: oids, CRLURL: c.crlURL(issuer), OCSPURL: c.BaseURL + "/ocsp", IssuerURL: c.BaseURL + "/certs/" + issuer + ".cer",
 	}, err
+}
+
+// subject of one of the authority's own certificates: "Name Root", "Name Issuing
+// 1", "Name OCSP".
+func (c *Config) subject(name string) issuance.Subject {
+	suffix := map[string]string{rootName: " Root", keyOCSP: " OCSP"}[name]
+	if number, ok := strings.CutPrefix(name, issuingPrefix); ok {
+		suffix = " Issuing " + number
+	}
+	return issuance.Subject{Country: c.Country, Organisation: c.Organisation, CommonName: c.Name + suffix}
 }
 
 func readConfig(dir string) (Config, error) {

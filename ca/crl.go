@@ -70,7 +70,8 @@ type CRL struct {
 // signed when a certificate was revoked since the last, or when a quarter of its
 // life is over; the root's list comes from the ceremony.
 func (a *Authority) CRL(ctx context.Context, issuer string) (*CRL, error) {
-	if issuer != rootName && issuer != issuingName {
+	signer := a.issuers.named(issuer)
+	if issuer != rootName && signer == nil {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "no list of that name")
 	}
 	list, revision, err := a.newestCRL(ctx, a.db.Reader(), issuer)
@@ -80,11 +81,14 @@ func (a *Authority) CRL(ctx context.Context, issuer string) (*CRL, error) {
 	if issuer == rootName || list != nil && !a.crlDue(list, revision) {
 		return list, nil
 	}
-	return a.signNewCRL(ctx, false)
+	return a.signNewCRL(ctx, signer, false)
 }
 
-// SignCRL signs a new list of the issuing authority whether or not one is due.
-func (a *Authority) SignCRL(ctx context.Context) (*CRL, error) { return a.signNewCRL(ctx, true) }
+// SignCRL signs a new list of the current issuing authority whether or not one
+// is due.
+func (a *Authority) SignCRL(ctx context.Context) (*CRL, error) {
+	return a.signNewCRL(ctx, a.issuers.current(), true)
+}
 
 // rootCRLLifetime is how long the root's list is good for: signing one means to
 // bring the root's key.
@@ -149,10 +153,10 @@ func (a *Authority) newestCRL(ctx context.Context, q kmc.Querier, issuer string)
 	return &list, behind, nil
 }
 
-func (a *Authority) signNewCRL(ctx context.Context, force bool) (*CRL, error) {
+func (a *Authority) signNewCRL(ctx context.Context, signer *issuing, force bool) (*CRL, error) {
 	var list *CRL
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
-		last, behind, err := a.newestCRL(ctx, tx, issuingName)
+		last, behind, err := a.newestCRL(ctx, tx, signer.name)
 		if err != nil {
 			return err
 		}
@@ -160,33 +164,33 @@ func (a *Authority) signNewCRL(ctx context.Context, force bool) (*CRL, error) {
 			list = last
 			return nil
 		}
-		content := crlContent{number: 1, url: a.config.crlURL(issuingName), thisUpdate: a.now().UTC().Truncate(time.Second)}
+		content := crlContent{number: 1, url: a.config.crlURL(signer.name), thisUpdate: a.now().UTC().Truncate(time.Second)}
 		if last != nil {
 			content.number = last.Number + 1
 		}
 		content.nextUpdate = content.thisUpdate.Add(time.Duration(a.config.CRLLifetime))
 		var revision int64
-		if content.entries, revision, err = revokedEntries(ctx, tx); err != nil {
+		if content.entries, revision, err = revokedEntries(ctx, tx, signer.name); err != nil {
 			return err
 		}
-		signed, err := signCRL(a.Issuing(), a.issueKey, content)
+		signed, err := signCRL(signer.Certificate(), signer.key, content)
 		if err != nil {
 			return err
 		}
-		list = &CRL{DER: signed.der, Issuer: issuingName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
-		return storeCRL(ctx, tx, &a.audit, a.operator, issuingName, revision, signed)
+		list = &CRL{DER: signed.der, Issuer: signer.name, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
+		return storeCRL(ctx, tx, &a.audit, a.operator, signer.name, revision, signed)
 	})
 	return list, err
 }
 
 // revokedEntries are all revoked certificates, expired ones too: signatures are
 // judged years later.
-func revokedEntries(ctx context.Context, tx *sql.Tx) ([]smx509.RevocationListEntry, int64, error) {
+func revokedEntries(ctx context.Context, tx *sql.Tx, issuer string) ([]smx509.RevocationListEntry, int64, error) {
 	var revision int64
 	if err := tx.QueryRowContext(ctx, `SELECT value FROM ca_counters WHERE name = 'revocation'`).Scan(&revision); err != nil {
 		return nil, 0, fmt.Errorf("read revocations: %w", err)
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT serial, revoked_at, reason FROM ca_certificates WHERE issuer = $1 AND state = 'revoked' ORDER BY revision, serial`, issuingName)
+	rows, err := tx.QueryContext(ctx, `SELECT serial, revoked_at, reason FROM ca_certificates WHERE issuer = $1 AND state = 'revoked' ORDER BY revision, serial`, issuer)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read revocations: %w", err)
 	}

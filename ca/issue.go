@@ -176,7 +176,7 @@ func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error
 	}
 	certs := make([]*smx509.Certificate, len(linted))
 	for i, l := range linted {
-		if certs[i], err = a.issuer.Issue(l); err != nil {
+		if certs[i], err = a.issuers.current().Issue(l); err != nil {
 			return nil, err
 		}
 	}
@@ -247,7 +247,7 @@ func (a *Authority) dualRequest(r *issuanceRow) (issuance.Request, error) {
 func (a *Authority) prepare(ctx context.Context, r *issuanceRow, requests []issuance.Request) ([]*issuance.Linted, error) {
 	var all []*issuance.Linted
 	for _, request := range requests {
-		linted, err := a.issuer.Prepare(request)
+		linted, err := a.issuers.current().Prepare(request)
 		var failed *issuance.LintError
 		if errors.As(err, &failed) {
 			return nil, a.refuse(ctx, r, failed)
@@ -294,7 +294,7 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 			return err
 		}
 		for i, cert := range certs {
-			row := certificateRow{profile: requests[i].Profile, issuer: issuingName, lineage: r.lineage, issuance: r.id, cert: cert}
+			row := certificateRow{profile: requests[i].Profile, issuer: a.issuers.current().name, lineage: r.lineage, issuance: r.id, cert: cert}
 			if err := storeCertificate(ctx, tx, &a.audit, row); err != nil {
 				return err
 			}

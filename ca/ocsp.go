@@ -22,8 +22,8 @@ type responder struct {
 	key crypto.Signer
 
 	mu      sync.Mutex
-	cert    *smx509.Certificate
-	answers map[string]OCSPAnswer // by digest of the request
+	certs   map[string]*smx509.Certificate // by issuing authority
+	answers map[string]OCSPAnswer          // by digest of the request
 }
 
 // maxOCSPAnswers bounds the cache; a full one is emptied.
@@ -49,11 +49,11 @@ type OCSPAnswer struct {
 // the signature is reused, for half the answer's life. A serial number that this
 // authority did not issue is unknown, never good.
 func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
-	request, refusal := a.readOCSP(der)
+	request, issuer, refusal := a.readOCSP(der)
 	if refusal != trust.Successful {
 		return &OCSPAnswer{DER: trust.OCSPError(refusal)}, nil
 	}
-	status, _, err := a.status(ctx, trust.SerialHex(request.Serial))
+	status, _, err := a.status(ctx, issuer.name, trust.SerialHex(request.Serial))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
 			return &answer, nil
 		}
 	}
-	answer, err := a.answer(ctx, request, status)
+	answer, err := a.answer(ctx, issuer, request, status)
 	if err != nil {
 		return nil, err
 	}
@@ -74,19 +74,19 @@ func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
 }
 
 // readOCSP reads a question, or answers with the status that refuses it.
-func (a *Authority) readOCSP(der []byte) (request *trust.OCSPRequest, refusal int) {
+func (a *Authority) readOCSP(der []byte) (request *trust.OCSPRequest, issuer *issuing, refusal int) {
 	request, err := trust.ParseOCSPRequest(der)
-	switch {
-	case err != nil:
-		return nil, trust.MalformedRequest
-	case !request.About(a.Issuing()):
-		return nil, trust.Unauthorized
+	if err != nil {
+		return nil, nil, trust.MalformedRequest
 	}
-	return request, trust.Successful
+	if issuer = a.issuers.about(request); issuer == nil {
+		return nil, nil, trust.Unauthorized
+	}
+	return request, issuer, trust.Successful
 }
 
-func (a *Authority) answer(ctx context.Context, request *trust.OCSPRequest, status trust.Status) (*OCSPAnswer, error) {
-	cert, err := a.responderCertificate(ctx)
+func (a *Authority) answer(ctx context.Context, issuer *issuing, request *trust.OCSPRequest, status trust.Status) (*OCSPAnswer, error) {
+	cert, err := a.responderCertificate(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (a *Authority) answer(ctx context.Context, request *trust.OCSPRequest, stat
 	status.ProducedAt = a.now().UTC().Truncate(time.Second)
 	status.ThisUpdate = status.ProducedAt
 	status.NextUpdate = status.ProducedAt.Add(time.Duration(a.config.OCSPLifetime))
-	der, err := trust.Responder{Issuer: a.Issuing(), Certificate: cert, Key: a.ocsp.key}.Sign(rand.Reader, request, status)
+	der, err := trust.Responder{Issuer: issuer.Certificate(), Certificate: cert, Key: a.ocsp.key}.Sign(rand.Reader, request, status)
 	if err != nil {
 		return nil, err
 	}
@@ -123,21 +123,23 @@ func (r *responder) keep(name string, answer OCSPAnswer) {
 	r.answers[name] = answer
 }
 
-// responderCertificate answers the responder's certificate and replaces it in
-// time. The responder's key stays.
-func (a *Authority) responderCertificate(ctx context.Context) (*smx509.Certificate, error) {
+// responderCertificate answers the responder's certificate under an issuing
+// authority and replaces it in time. The responder's key stays, and is the same
+// for all issuing authorities.
+func (a *Authority) responderCertificate(ctx context.Context, issuer *issuing) (*smx509.Certificate, error) {
 	a.ocsp.mu.Lock()
 	defer a.ocsp.mu.Unlock()
-	if a.ocsp.cert != nil && a.now().Before(a.ocsp.cert.NotAfter.Add(-responderRenewal)) {
-		return a.ocsp.cert, nil
+	if cert := a.ocsp.certs[issuer.name]; cert != nil && a.now().Before(cert.NotAfter.Add(-responderRenewal)) {
+		return cert, nil
 	}
-	cert, err := a.newest(ctx, issuance.OCSP)
-	if err != nil {
+	cert, err := a.newestOf(ctx, issuance.OCSP, issuer.name)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
-	if !a.now().Before(cert.NotAfter.Add(-responderRenewal)) && cert.NotAfter.Before(a.Issuing().NotAfter) {
-		fresh, err := a.renewResponder(ctx, cert)
-		if err != nil && !a.now().Before(cert.NotAfter) {
+	due := cert == nil || !a.now().Before(cert.NotAfter.Add(-responderRenewal)) && cert.NotAfter.Before(issuer.Certificate().NotAfter)
+	if due {
+		fresh, err := a.renewResponder(ctx, issuer)
+		if err != nil && (cert == nil || !a.now().Before(cert.NotAfter)) {
 			return nil, err
 		}
 		if err != nil { // the old one still answers, and the next question tries again
@@ -150,27 +152,30 @@ func (a *Authority) responderCertificate(ctx context.Context) (*smx509.Certifica
 	if !ok || !public.Equal(cert.PublicKey) {
 		return nil, errors.New("the OCSP key does not belong to the responder's certificate")
 	}
-	a.ocsp.cert = cert
+	if a.ocsp.certs == nil {
+		a.ocsp.certs = make(map[string]*smx509.Certificate)
+	}
+	a.ocsp.certs[issuer.name] = cert
 	return cert, nil
 }
 
-func (a *Authority) renewResponder(ctx context.Context, old *smx509.Certificate) (*smx509.Certificate, error) {
-	request := responderRequest(a.now(), a.Issuing())
-	request.Subject = issuance.Subject{Country: a.config.Country, Organisation: a.config.Organisation, CommonName: old.Subject.CommonName}
+func (a *Authority) renewResponder(ctx context.Context, issuer *issuing) (*smx509.Certificate, error) {
+	request := responderRequest(a.now(), issuer.Certificate())
+	request.Subject = a.config.subject(keyOCSP)
 	request.PublicKey = a.ocsp.key.Public()
 	var err error
 	if request.Serial, err = issuance.NewSerial(rand.Reader); err != nil {
 		return nil, err
 	}
-	linted, err := a.issuer.Prepare(request)
+	linted, err := issuer.Prepare(request)
 	if err != nil {
 		return nil, fmt.Errorf("responder's certificate: %w", err)
 	}
-	cert, err := a.issuer.Issue(linted)
+	cert, err := issuer.Issue(linted)
 	if err != nil {
 		return nil, fmt.Errorf("responder's certificate: %w", err)
 	}
 	return cert, a.db.Update(ctx, func(tx *sql.Tx) error {
-		return storeCertificate(ctx, tx, &a.audit, certificateRow{profile: issuance.OCSP, issuer: issuingName, cert: cert})
+		return storeCertificate(ctx, tx, &a.audit, certificateRow{profile: issuance.OCSP, issuer: issuer.name, cert: cert})
 	})
 }

@@ -326,7 +326,7 @@ func TestRevokeRefuses(t *testing.T) {
 
 func responderSerial(t *testing.T, f *fixture) string {
 	t.Helper()
-	cert, err := f.responderCertificate(t.Context())
+	cert, err := f.responderCertificate(t.Context(), f.issuers.current())
 	must(t, err)
 	return trust.SerialHex(cert.SerialNumber)
 }
