@@ -76,7 +76,7 @@ func TestVerifyLogSeesOneMoment(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	must(t, f.db.View(t.Context(), func(tx *sql.Tx) error {
-		check, err := f.walkLog(t.Context(), tx, nil)
+		check, err := walkLog(t.Context(), tx, f.AuditKey(), nil)
 		must(t, err)
 		f.enrol(t)
 		_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})

@@ -5,7 +5,6 @@ import (
 	"crypto"
 	"crypto/subtle"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,11 +48,7 @@ func (e *LogError) add(difference string) {
 // *LogError names each row that differs.
 func (a *Authority) VerifyLog(ctx context.Context, kept ...Head) (report *LogReport, err error) {
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
-		check, err := a.walkLog(ctx, tx, kept)
-		if err != nil {
-			return err
-		}
-		report, err = compareLog(ctx, tx, check)
+		report, err = verifyDatabase(ctx, tx, a.AuditKey(), kept)
 		return err
 	})
 	if err != nil {
@@ -63,8 +58,18 @@ func (a *Authority) VerifyLog(ctx context.Context, kept ...Head) (report *LogRep
 	return report, err
 }
 
-func (a *Authority) walkLog(ctx context.Context, tx *sql.Tx, kept []Head) (*logCheck, error) {
-	check, err := newLogCheck(a.AuditKey(), kept)
+// verifyDatabase is VerifyLog without the private key; the report's head is not
+// signed.
+func verifyDatabase(ctx context.Context, tx *sql.Tx, public crypto.PublicKey, kept []Head) (*LogReport, error) {
+	check, err := walkLog(ctx, tx, public, kept)
+	if err != nil {
+		return nil, err
+	}
+	return compareLog(ctx, tx, check)
+}
+
+func walkLog(ctx context.Context, tx *sql.Tx, public crypto.PublicKey, kept []Head) (*logCheck, error) {
+	check, err := newLogCheck(public, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +152,4 @@ func compareLog(ctx context.Context, tx *sql.Tx, check *logCheck) (*LogReport, e
 		return nil, &found
 	}
 	return report, nil
-}
-
-// contentOf reads an entry's content as far as the reader knows it.
-func contentOf(e auditEntry, v any) error {
-	if err := json.Unmarshal([]byte(e.Content), v); err != nil {
-		return fmt.Errorf("entry %d: content: %w", e.Seq, ErrLog)
-	}
-	return nil
 }

@@ -271,12 +271,14 @@ func openDatabase(ctx context.Context, dir string) (*sqldb.DB, error) {
 	return db, nil
 }
 
-// operator is an actor of the audit log.
+// operator is the actor of what is done on the authority's machine by whoever
+// holds its passphrase. Operators with a certificate have names of their own, see
+// auditLog.append.
 func operator(name string) string {
 	if name == "" {
-		return "operator"
+		return "local"
 	}
-	return "operator:" + name
+	return "local:" + name
 }
 
 // keyOf is the public key of a signer as SubjectPublicKeyInfo.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
@@ -289,54 +288,4 @@ func signList(ctx context.Context, cmd *cobra.Command, a *ca.Authority, root boo
 	}
 	defer clear(passphrase)
 	return a.SignRootCRL(ctx, keys, passphrase)
-}
-
-func newCAVerifyLogCommand(flags *caFlags) *cobra.Command {
-	var kept, keep string
-	cmd := &cobra.Command{
-		Use:   "verify-log",
-		Short: "Check the audit log and hold the database against it",
-		Long: `Walks the whole audit log: sequence, hash chain, signatures, and that certificates and revocations in the database are
-those of the log. A head that was kept elsewhere shows that nothing before it was taken away.`,
-		Example: "  bidseal ca verify-log --data ca --head head.json --keep head.json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var heads []ca.Head
-			if kept != "" {
-				head, err := readHead(kept)
-				if err != nil {
-					return err
-				}
-				heads = append(heads, head)
-			}
-			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				report, err := a.VerifyLog(ctx, heads...)
-				if err != nil {
-					return err
-				}
-				if err := keepHead(keep, report.Head); err != nil {
-					return err
-				}
-				return emit(cmd, report, func(w io.Writer) {
-					fmt.Fprintf(w, "%d entries, %d certificates, %d revocations: the log verifies\nhead %d %x\n",
-						report.Entries, report.Certificates, report.Revocations, report.Head.Seq, []byte(report.Head.Hash))
-				})
-			})
-		},
-	}
-	cmd.Flags().StringVar(&kept, "head", "", "file with a head kept by an earlier run")
-	cmd.Flags().StringVar(&keep, "keep", "", "write the present head to this file")
-	return cmd
-}
-
-func readHead(path string) (ca.Head, error) {
-	raw, err := os.ReadFile(filepath.Clean(path))
-	if err != nil {
-		return ca.Head{}, fmt.Errorf("read head: %w", err)
-	}
-	var head ca.Head
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return ca.Head{}, fmt.Errorf("read head %s: %w", path, err)
-	}
-	return head, nil
 }
