@@ -30,6 +30,10 @@ func (s step) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+const createMigrations = `CREATE TABLE schema_migrations (
+	component TEXT NOT NULL, version BIGINT NOT NULL, name TEXT NOT NULL,
+	digest TEXT NOT NULL, PRIMARY KEY (component, version))`
+
 // Migrate applies the files NNNN_name.sql of a folder that have not been applied
 // yet, in order, all in one transaction. Each component numbers its own from
 // 0001 without gaps. It may be called by several processes at once.
@@ -39,10 +43,14 @@ func (d *DB) Migrate(ctx context.Context, component string, files fs.FS) error {
 		return fmt.Errorf("migrations of %s: %w", component, err)
 	}
 	err = d.Update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (
-			component TEXT NOT NULL, version BIGINT NOT NULL, name TEXT NOT NULL,
-			digest TEXT NOT NULL, PRIMARY KEY (component, version))`); err != nil {
+		known, err := d.engine.migrating(ctx, tx)
+		if err != nil {
 			return err
+		}
+		if !known {
+			if _, err := tx.ExecContext(ctx, createMigrations); err != nil {
+				return err
+			}
 		}
 		done, err := applied(ctx, tx, component)
 		if err != nil {

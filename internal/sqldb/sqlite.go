@@ -17,11 +17,6 @@ import (
 // busyTimeout is how long a writer waits for one in another process.
 const busyTimeout = 10 * time.Second
 
-// DB is one database with a writing and several reading connections.
-type DB struct {
-	write, read *sql.DB
-}
-
 // OpenSQLite opens a file, which it makes if there is none (readable by its
 // owner only), and checks that it is a database.
 func OpenSQLite(ctx context.Context, path string) (*DB, error) {
@@ -43,7 +38,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(max(2, runtime.GOMAXPROCS(0)))
 	read.SetMaxIdleConns(max(2, runtime.GOMAXPROCS(0)))
-	db := &DB{write: write, read: read}
+	db := &DB{write: write, read: read, engine: sqliteEngine{}}
 	for _, pool := range []*sql.DB{write, read} { // the writer first: it sets the journal mode
 		if err := pool.PingContext(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("open database %s: %w", filepath.Base(path), err), db.Close())
@@ -72,47 +67,17 @@ func connect(path, pragma string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
-// Close ends all connections; with the last one the write-ahead log is folded
-// into the file.
-func (d *DB) Close() error { return errors.Join(d.read.Close(), d.write.Close()) }
+type sqliteEngine struct{}
 
-// Reader is for queries outside a transaction. Writing through it fails.
-func (d *DB) Reader() *sql.DB { return d.read }
-
-// View runs several queries that see the database at one moment, that of the
-// first. Writers go on meanwhile.
-func (d *DB) View(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := d.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	return errors.Join(do(tx), tx.Rollback())
+// begin takes the writer's lock by _txlock=immediate.
+func (sqliteEngine) begin(ctx context.Context, write *sql.DB) (*sql.Tx, error) {
+	return write.BeginTx(ctx, nil)
 }
 
-// Prepare prepares a statement for use within Update, by tx.StmtContext. It must
-// not be called within Update. Close ends it.
-func (d *DB) Prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	stmt, err := d.write.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("prepare statement: %w", err)
-	}
-	return stmt, nil
-}
+func (sqliteEngine) view() *sql.TxOptions { return &sql.TxOptions{ReadOnly: true} }
 
-// Update runs one transaction that may write. It is committed when do returns
-// nil. An error does not say that nothing was written: a commit that was
-// interrupted may have happened, so that every operation must be repeatable.
-func (d *DB) Update(ctx context.Context, do func(tx *sql.Tx) error) error {
-	tx, err := d.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback() // no effect after Commit
-	if err := do(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+func (sqliteEngine) migrating(ctx context.Context, tx *sql.Tx) (known bool, err error) {
+	var n int
+	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'`).Scan(&n)
+	return n > 0, err
 }
