@@ -117,9 +117,10 @@ func (c *logCheck) exported(head Head) (*LogReport, error) {
 }
 
 // VerifyDatabase verifies a copy of the authority's database, a backup for
-// example, with nothing but the audit key. See VerifyLog.
-func VerifyDatabase(ctx context.Context, path string, public crypto.PublicKey, kept ...Head) (report *LogReport, err error) {
-	db, err := sqldb.OpenSQLite(ctx, path)
+// example, with nothing but the audit key: a file, or a PostgreSQL database by its
+// URL (see Database). See VerifyLog.
+func VerifyDatabase(ctx context.Context, location string, public crypto.PublicKey, kept ...Head) (report *LogReport, err error) {
+	db, err := sqldb.Open(ctx, sqldb.Source{Location: location, Component: component})
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 	if a.oids, err = config.oids(); err != nil {
 		return nil, err
 	}
-	if a.db, err = openDatabase(ctx, dir); err != nil {
+	if a.db, err = openDatabase(ctx, dir, config.Database); err != nil {
 		return nil, err
 	}
 	if err := a.load(ctx, dir, o.Passphrase); err != nil {

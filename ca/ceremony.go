@@ -17,7 +17,6 @@ import (
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/kmc"
 	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/pelletier/go-toml/v2"
@@ -234,13 +233,16 @@ func (c *Ceremony) writeKeys(dir string, m *made) error {
 
 // writeDatabase makes the tables and the first entries of the audit log.
 func (c *Ceremony) writeDatabase(ctx context.Context, dir string, m *made, prints []Fingerprint) (err error) {
-	db, err := openDatabase(ctx, dir)
+	db, err := openDatabase(ctx, dir, c.Config.Database)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	audit := auditLog{key: m.keys[keyAudit], now: c.Now}
 	return db.Update(ctx, func(tx *sql.Tx) error {
+		if err := unused(ctx, tx); err != nil {
+			return err
+		}
 		if err := audit.append(ctx, tx, operator(c.Operator), eventCeremony, map[string]any{"certificates": prints}); err != nil {
 			return err
 		}
@@ -258,17 +260,6 @@ func (c *Ceremony) writeDatabase(ctx context.Context, dir string, m *made, print
 		}
 		return storeCRL(ctx, tx, &audit, operator(c.Operator), rootName, 0, m.rootCRL)
 	})
-}
-
-func openDatabase(ctx context.Context, dir string) (*sqldb.DB, error) {
-	db, err := sqldb.OpenSQLite(ctx, filepath.Join(dir, "ca.db"))
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(db.Migrate(ctx, "kmc", kmc.Migrations()), db.Migrate(ctx, "ca", migrationFiles())); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 // operator is the actor of what is done on the authority's machine by whoever

@@ -50,6 +50,8 @@ type Config struct {
 	PassLifetime Duration `toml:"pass_lifetime"`
 	// OIDs of extensions; empty ones take trust.DefaultOIDs.
 	OIDs OIDConfig `toml:"oids"`
+	// Database of the authority.
+	Database Database `toml:"database"`
 }
 
 // OIDConfig are identifiers in dotted notation.
@@ -121,6 +123,9 @@ func (c *Config) Check() error {
 		if d.value < d.least || d.value > d.most {
 			return fmt.Errorf("%s is %v, allowed are %v to %v", name, d.value, d.least, d.most)
 		}
+	}
+	if err := c.Database.check(); err != nil {
+		return err
 	}
 	_, err := c.oids()
 	return err

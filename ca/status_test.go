@@ -135,7 +135,7 @@ func TestOCSPGoesOnWhenTheResponderCannotBeRenewed(t *testing.T) {
 	raw, err := f.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	cert := p.read(t, raw).sign
-	must(t, exec(t, f, `CREATE TRIGGER full BEFORE INSERT ON ca_certificates BEGIN SELECT RAISE(ABORT, 'disk full'); END`))
+	must(t, exec(t, f, diskFull))
 	f.clock.add(350 * 24 * time.Hour)
 	answer, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
 	must(t, err)
@@ -147,7 +147,7 @@ func TestOCSPGoesOnWhenTheResponderCannotBeRenewed(t *testing.T) {
 	if _, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil)); err == nil {
 		t.Error("an expired responder answered")
 	}
-	must(t, exec(t, f, `DROP TRIGGER full`))
+	must(t, exec(t, f, diskMended))
 	answer, err = f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
 	must(t, err)
 	f.judge(t, answer.DER, cert, nil)

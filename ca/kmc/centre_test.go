@@ -9,7 +9,6 @@ import (
 	"database/sql"
 	"errors"
 	"math/big"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ type fixture struct {
 
 func setup(t *testing.T) *fixture {
 	t.Helper()
-	db, err := sqldb.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "kmc.db"))
+	db, err := sqldb.Open(t.Context(), testDatabase(t))
 	must(t, err)
 	t.Cleanup(func() { must(t, db.Close()) })
 	must(t, db.Migrate(t.Context(), "kmc", Migrations()))
