@@ -222,7 +222,7 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 		return []issuance.Request{first}, nil
 	}
 	second := first
-	second.Profile = encryptionProfile(first.Profile)
+	second.Profile, second.OtherKey = encryptionProfile(first.Profile), first.PublicKey
 	if second.PublicKey, err = a.kmc.PublicKey(ctx, a.db.Reader(), r.keyRecord); err != nil {
 		return nil, err
 	}

@@ -40,9 +40,12 @@ func (c Config) crlURL(r Request) string {
 // Request is what a certificate is to say. The caller has stored it, serial
 // number included, before it asks.
 type Request struct {
-	Profile             Name
-	Subject             Subject
-	PublicKey           crypto.PublicKey
+	Profile   Name
+	Subject   Subject
+	PublicKey crypto.PublicKey
+	// OtherKey is the key of the other half of a dual certificate, which must be
+	// another one; nil where there is none.
+	OtherKey            crypto.PublicKey
 	Serial              *big.Int
 	NotBefore, NotAfter time.Time // whole seconds
 	Lineage             []byte    // trust.LineageSize bytes where the profile has it
@@ -63,6 +66,7 @@ type Issuer struct {
 	cert     *smx509.Certificate // nil while a root is made
 	key      crypto.Signer
 	lintKey  crypto.Signer // throw-away key of the same family
+	zlint    *zlintRegistry
 	config   Config
 	profiles map[Name]profile
 }
@@ -88,7 +92,7 @@ func NewRootIssuer(key crypto.Signer, config Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{key: key, lintKey: lintKey, config: config, profiles: profiles(config.OIDs)}, nil
+	return &Issuer{key: key, lintKey: lintKey, zlint: new(zlintRegistry), config: config, profiles: profiles(config.OIDs)}, nil
 }
 
 // Certificate of the issuer.
@@ -153,7 +157,10 @@ func (i *Issuer) Prepare(request Request) (*Linted, error) {
 		return nil, fmt.Errorf("build certificate: %w", err)
 	}
 	s := i.subject(request, p)
-	if err := lint(cert, s); err != nil {
+	if err := applyLints(cert, s); err != nil {
+		return nil, err
+	}
+	if err := i.zlint.lint(cert, s); err != nil {
 		return nil, err
 	}
 	return &Linted{issuer: i, tbs: cert.RawTBSCertificate, warnings: warn(cert, s)}, nil

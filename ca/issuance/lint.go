@@ -36,8 +36,8 @@ type rule struct {
 	check func(*smx509.Certificate, subject) string
 }
 
-// lint applies every rule and stops at the first that is broken.
-func lint(cert *smx509.Certificate, s subject) error {
+// applyLints applies every rule and stops at the first that is broken.
+func applyLints(cert *smx509.Certificate, s subject) error {
 	for _, rule := range rules() {
 		if reason := rule.check(cert, s); reason != "" {
 			return &LintError{Lint: rule.name, Reason: reason}
@@ -57,7 +57,9 @@ func rules() []rule {
 		{"validity_length", lintValidityLength},
 		{"validity_within_issuer", lintValidityIssuer},
 		{"key_family", lintKeyFamily},
+		{"key_weak", lintKeyWeak},
 		{"key_requested", lintKeyRequested},
+		{"key_of_one_use", lintKeyOfOneUse},
 		{"key_not_issuers", lintKeyNotIssuers},
 		{"subject_layout", lintSubjectLayout},
 		{"subject_attributes", lintSubjectAttributes},

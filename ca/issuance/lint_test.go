@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -203,6 +204,7 @@ func lintCases(t *testing.T, issuer *Issuer) []lintCase {
 		{lint: "version", parsed: func(c *smx509.Certificate) { c.Version = 1 }},
 		{lint: "serial_number", request: func(r *Request) { r.Serial = big.NewInt(1) }},
 		{lint: "serial_number", request: func(r *Request) { r.Serial = new(big.Int).Lsh(big.NewInt(1), 159) }},
+		{lint: "serial_number", request: func(r *Request) { r.Serial = new(big.Int).Lsh(big.NewInt(0x41), 128) }},
 		{lint: "serial_number", cert: func(c *smx509.Certificate) { c.SerialNumber = serial(t) }},
 		{lint: "signature_algorithm", parsed: func(c *smx509.Certificate) { c.SignatureAlgorithm = smx509.SHA1WithRSA }},
 		{lint: "issuer_name", parsed: func(c *smx509.Certificate) { c.RawIssuer = c.RawSubject }},
@@ -226,6 +228,11 @@ func lintCases(t *testing.T, issuer *Issuer) []lintCase {
 			must(t, err)
 			r.PublicKey = other.Public()
 		}},
+		{lint: "key_weak", request: func(r *Request) {
+			curve := sm2.P256()
+			r.PublicKey = &ecdsa.PublicKey{Curve: curve, X: curve.Params().Gx, Y: new(big.Int).Sub(curve.Params().P, curve.Params().Gy)}
+		}},
+		{lint: "key_of_one_use", request: func(r *Request) { r.OtherKey = r.PublicKey }},
 		{lint: "key_requested", parsed: func(c *smx509.Certificate) { c.RawSubjectPublicKeyInfo = []byte{1} }},
 		{lint: "key_not_issuers", request: func(r *Request) { r.PublicKey = issuer.key.Public() }},
 		{lint: "subject_layout", cert: rawSubject([]relativeNameSET{{cn}, {c}})},
@@ -336,7 +343,7 @@ func buildAndLint(t *testing.T, issuer *Issuer, c lintCase) error {
 	if c.parsed != nil {
 		c.parsed(cert)
 	}
-	return lint(cert, issuer.subject(r, p))
+	return applyLints(cert, issuer.subject(r, p))
 }
 
 func TestNewSerial(t *testing.T) {

@@ -2,7 +2,10 @@ package issuance
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"fmt"
+	"math/big"
 	"slices"
 	"time"
 
@@ -22,6 +25,10 @@ func lintSerial(c *smx509.Certificate, s subject) string {
 	bits := c.SerialNumber.BitLen()
 	if c.SerialNumber.Sign() <= 0 || bits <= 128 || bits > 159 {
 		return fmt.Sprintf("serial number of %d bits", bits)
+	}
+	random := c.SerialNumber.Bytes()[1:] // 16 random octets with few different ones do not happen
+	if slices.Sort(random); len(slices.Compact(random)) < 8 {
+		return "serial number is not random"
 	}
 	if s.request.Serial == nil || c.SerialNumber.Cmp(s.request.Serial) != 0 {
 		return "serial number is not the one that was stored"
@@ -85,6 +92,40 @@ func lintKeyFamily(c *smx509.Certificate, s subject) string {
 	}
 	if len(s.profile.families) != 0 && !slices.Contains(s.profile.families, got) {
 		return fmt.Sprintf("the profile does not exist in family %q", got)
+	}
+	return ""
+}
+
+// lintKeyWeak: keys whose private half anybody knows: the generator of a curve
+// or its negative, and RSA moduli with a small factor. Moduli of close primes are
+// zlint's e_rsa_fermat_factorization.
+func lintKeyWeak(c *smx509.Certificate, _ subject) string {
+	switch key := c.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		if key.X.Cmp(key.Params().Gx) == 0 {
+			return "the private key is 1 or -1"
+		}
+	case *rsa.PublicKey:
+		small := new(big.Int).MulRange(1, 751) // NIST SP 800-89 5.3.3
+		if new(big.Int).GCD(nil, nil, key.N, small).Cmp(big.NewInt(1)) != 0 {
+			return "the modulus has a small factor"
+		}
+	}
+	return ""
+}
+
+// lintKeyOfOneUse: a key that signs never decrypts (GM/T 0015, dual
+// certificates).
+func lintKeyOfOneUse(_ *smx509.Certificate, s subject) string {
+	if s.request.OtherKey == nil {
+		return ""
+	}
+	other, err := smx509.MarshalPKIXPublicKey(s.request.OtherKey)
+	if err != nil {
+		return err.Error()
+	}
+	if own, err := smx509.MarshalPKIXPublicKey(s.request.PublicKey); err != nil || bytes.Equal(own, other) {
+		return "signing and encryption certificate have one key"
 	}
 	return ""
 }

@@ -69,7 +69,6 @@ const (
 	issueUsage   = smx509.KeyUsageCertSign | smx509.KeyUsageCRLSign
 )
 
-func oidClientAuth() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2} }
 func oidTimeStamping() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 8}
 }
@@ -77,7 +76,9 @@ func oidOCSPSigning() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3,
 
 // profiles is the table.
 func profiles(oids trust.OIDs) map[Name]profile {
-	personal := []asn1.ObjectIdentifier{oidClientAuth(), trust.OIDDocumentSigning()}
+	// no clientAuth beside it: a TLS login must not be mistaken for a signature,
+	// and RFC 5280 4.2.1.12 calls it inconsistent with contentCommitment
+	personal := []asn1.ObjectIdentifier{trust.OIDDocumentSigning()}
 	organisation := profile{
 		maxValidity: threeYearsRenewed, statusPointer: true, locality: optional, organisation: required, unit: optional,
 		subjectSerial: required, lineage: required, role: required, creditCode: required, identity: optional,
