@@ -53,6 +53,7 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 		"escrowed key":            `UPDATE kmc_keys SET wrapped = zeroblob(60)`,
 		"escrowed key removed":    `DELETE FROM kmc_keys`,
 		"lineage":                 `UPDATE ca_certificates SET lineage = '00' WHERE profile = 'organisation-signing'`,
+		"lineage's phone":         `UPDATE ca_lineages SET device = 'thief'`,
 		"revocation without word": `UPDATE ca_certificates SET state = 'revoked' WHERE profile = 'organisation-encryption'`,
 	} {
 		t.Run(name, func(t *testing.T) {

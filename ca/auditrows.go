@@ -32,6 +32,8 @@ func auditedTables() []auditedTable {
 		{"ca_codes", []string{"code", "codes"}, `SELECT * FROM ca_codes WHERE digest = $1`, `SELECT digest, ca_codes.* FROM ca_codes`},
 		{"ca_devices", []string{"device", "devices"}, `SELECT * FROM ca_devices WHERE id = $1`, `SELECT id, ca_devices.* FROM ca_devices`},
 		{"ca_platforms", []string{"application"}, `SELECT * FROM ca_platforms WHERE id = $1`, `SELECT id, ca_platforms.* FROM ca_platforms`},
+		{"ca_lineages", []string{"lineage"}, `SELECT * FROM ca_lineages WHERE lineage = $1`, `SELECT lineage, ca_lineages.* FROM ca_lineages`},
+		{"ca_destructions", []string{"destruction"}, `SELECT * FROM ca_destructions WHERE issuance = $1`, `SELECT issuance, ca_destructions.* FROM ca_destructions`},
 		{"kmc_keys", []string{"record", "records"}, `SELECT * FROM kmc_keys WHERE id = $1`, `SELECT id, kmc_keys.* FROM kmc_keys`},
 	}
 }

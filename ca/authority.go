@@ -48,6 +48,9 @@ type Options struct {
 	PublicURL string
 	// Operator on whose behalf the methods act, for the audit log.
 	Operator string
+	// Assist destroys what helps a lost phone to open its keystore; where it is
+	// nil, another process that has it does so.
+	Assist AssistDestroyer
 }
 
 // Authority is an opened certificate authority. It is safe for concurrent use
@@ -67,6 +70,7 @@ type Authority struct {
 	audit     auditLog
 	passKey   crypto.Signer
 	ocsp      responder
+	assist    AssistDestroyer
 	// stop is set by tests: it ends an issuance at a step, as a crash would.
 	stop func(step string) error
 }
@@ -80,7 +84,7 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{dir: dir, config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, stop: func(string) error { return nil }}
+	a := &Authority{dir: dir, config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, assist: o.Assist, stop: func(string) error { return nil }}
 	if o.PublicURL != "" {
 		a.publicURL = o.PublicURL
 	}

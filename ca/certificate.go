@@ -15,10 +15,14 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// States of certificates.
+// States of certificates. A hold is a revocation for certificateHold (RFC 5280
+// 5.3.1), in the database as in lists and answers; people read StateHeld.
 const (
 	stateGood    = "good"
 	stateRevoked = "revoked"
+
+	// StateHeld is what lists say of a certificate on hold.
+	StateHeld = "held"
 )
 
 // certificateRow is a certificate on its way into the database.
@@ -79,96 +83,12 @@ func (a *Authority) Certificates(ctx context.Context, lineage string, limit int)
 		if c.State == stateRevoked {
 			c.Reason = trust.Reason(reason).String()
 		}
+		if c.State == stateRevoked && trust.Reason(reason) == trust.CertificateHold {
+			c.State = StateHeld
+		}
 		all = append(all, c)
 	}
 	return all, rows.Err()
-}
-
-// Revocation names certificates and why they are revoked.
-type Revocation struct {
-	// Serial of one certificate, or Lineage for all good ones of a lineage.
-	Serial, Lineage string
-	Reason          trust.Reason
-}
-
-// Revoke revokes certificates at once and for good; the answer are the serial
-// numbers that it changed. Revoking again changes nothing and is no error. The
-// authority's own certificates are not revoked here.
-func (a *Authority) Revoke(ctx context.Context, r Revocation) ([]string, error) {
-	if (r.Serial == "") == (r.Lineage == "") {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "either a serial number or a lineage")
-	}
-	switch r.Reason {
-	case trust.Unspecified, trust.KeyCompromise, trust.AffiliationChanged, trust.Superseded, trust.CessationOfOperation, trust.PrivilegeWithdrawn:
-	default:
-		return nil, protocol.Errorf(protocol.CodeMalformed, "reason %v is not given to leaf certificates", r.Reason)
-	}
-	if r.Serial != "" {
-		serial, err := trust.ParseSerialHex(r.Serial)
-		if err != nil {
-			return nil, protocol.Errorf(protocol.CodeMalformed, "%v", err)
-		}
-		r.Serial = trust.SerialHex(serial)
-	}
-	var changed []string
-	err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
-		changed, err = a.revoke(ctx, tx, r)
-		return err
-	})
-	return changed, err
-}
-
-func (a *Authority) revoke(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) {
-	found, err := revocable(ctx, tx, r)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "no such certificate")
-	}
-	if _, err := tx.ExecContext(ctx, `UPDATE ca_counters SET value = value + 1 WHERE name = 'revocation'`); err != nil {
-		return nil, fmt.Errorf("revoke: %w", err)
-	}
-	var changed []string
-	at := a.now().Unix()
-	for _, serial := range found {
-		result, err := tx.ExecContext(ctx, `UPDATE ca_certificates SET state = 'revoked', revoked_at = $1, reason = $2,
-			revision = (SELECT value FROM ca_counters WHERE name = 'revocation') WHERE serial = $3 AND state = 'good'`,
-			at, int(r.Reason), serial)
-		if err != nil {
-			return nil, fmt.Errorf("revoke: %w", err)
-		}
-		if n, err := result.RowsAffected(); err != nil {
-			return nil, fmt.Errorf("revoke: %w", err)
-		} else if n == 0 {
-			continue
-		}
-		if err := a.audit.append(ctx, tx, a.operator, eventRevoked, revokedContent{Serial: serial, Reason: r.Reason.String(), At: at}); err != nil {
-			return nil, err
-		}
-		changed = append(changed, serial)
-	}
-	return changed, nil
-}
-
-// revocable are the serial numbers that a revocation names, revoked ones too.
-func revocable(ctx context.Context, tx *sql.Tx, r Revocation) ([]string, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT serial FROM ca_certificates
-		WHERE issuer <> $1 AND profile <> 'ocsp' AND (($2 <> '' AND serial = $2) OR ($3 <> '' AND lineage = $3)) ORDER BY serial`,
-		rootName, r.Serial, r.Lineage)
-	if err != nil {
-		return nil, fmt.Errorf("revoke: %w", err)
-	}
-	defer rows.Close()
-	var found []string
-	for rows.Next() {
-		var serial string
-		if err := rows.Scan(&serial); err != nil {
-			return nil, fmt.Errorf("revoke: %w", err)
-		}
-		found = append(found, serial)
-	}
-	return found, rows.Err()
 }
 
 // CertificateDER is an authority's own certificate by its published name.

@@ -48,35 +48,57 @@ func (a *Authority) NewEnrolmentCode(ctx context.Context, r CodeRequest) (*caapi
 	if err := a.checkCodeRequest(r); err != nil {
 		return nil, err
 	}
-	secret := make([]byte, codeSize)
-	if _, err := rand.Read(secret); err != nil {
-		return nil, fmt.Errorf("enrolment code: %w", err)
-	}
-	code := base32.StdEncoding.EncodeToString(secret)
-	clear(secret)
-	subject, err := json.Marshal(r.Subject)
-	if err != nil {
-		return nil, fmt.Errorf("enrolment code: %w", err)
-	}
-	now := a.now()
-	expires := now.Add(r.Expires).Unix()
-	digest := codeDigest(code)
-	err = a.db.Update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO ca_codes (digest, subject, validity, expires_at, state, created_at) VALUES ($1, $2, $3, $4, 'open', $5)`,
-			digest, string(subject), int64(r.Validity/time.Second), expires, now.Unix()); err != nil {
-			return fmt.Errorf("store enrolment code: %w", err)
-		}
-		return a.audit.append(ctx, tx, a.operator, eventCodeMade, map[string]any{
-			"code": digest, "subject_sm3": hex.EncodeToString(protocol.H(subject)), "validity": int64(r.Validity / time.Second), "expires": expires,
-		})
-	})
+	text, digest, err := drawCode()
 	if err != nil {
 		return nil, err
 	}
+	until := a.now().Add(r.Expires).Unix()
+	code := codeRow{kind: opNew, subject: r.Subject, validity: r.Validity}
+	if err := a.db.Update(ctx, func(tx *sql.Tx) error { return a.storeCode(ctx, tx, digest, until, code) }); err != nil {
+		return nil, err
+	}
+	return a.codeFile(text, until, code), nil
+}
+
+// drawCode draws a code and answers its text and its digest.
+func drawCode() (text, digest string, err error) {
+	secret := make([]byte, codeSize)
+	if _, err := rand.Read(secret); err != nil {
+		return "", "", fmt.Errorf("enrolment code: %w", err)
+	}
+	text = base32.StdEncoding.EncodeToString(secret)
+	clear(secret)
+	return text, codeDigest(text), nil
+}
+
+// storeCode keeps what a code stands for under its digest.
+func (a *Authority) storeCode(ctx context.Context, tx *sql.Tx, digest string, until int64, c codeRow) error {
+	subject, err := json.Marshal(c.subject)
+	if err != nil {
+		return fmt.Errorf("enrolment code: %w", err)
+	}
+	validity, rekey := int64(c.validity/time.Second), 0
+	if c.rekey {
+		rekey = 1
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_codes (digest, subject, validity, expires_at, state, created_at, kind, lineage, predecessor, years, reason, device, rekey)
+		VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10, $11, $12)`,
+		digest, string(subject), validity, until, a.now().Unix(), c.kind, c.lineage, c.predecessor, c.years, int(c.reason), c.device, rekey); err != nil {
+		return fmt.Errorf("store enrolment code: %w", err)
+	}
+	return a.audit.append(ctx, tx, a.operator, eventCodeMade, map[string]any{
+		"code": digest, "operation": c.kind, "subject_sm3": hex.EncodeToString(protocol.H(subject)), "validity": validity, "expires": until,
+		"lineage": c.lineage, "predecessor": c.predecessor, "years": c.years, "reason": c.reason.String(), "bound_to": c.device, "rekey": c.rekey,
+	})
+}
+
+// codeFile is what the operator hands out.
+func (a *Authority) codeFile(text string, until int64, c codeRow) *caapi.EnrolmentFile {
 	root := trust.Digest(a.root)
 	return &caapi.EnrolmentFile{
-		V: caapi.Version, CA: a.publicURL, Code: code, Expires: expires, Subject: r.Subject, Roots: []string{hex.EncodeToString(root[:])},
-	}, nil
+		V: caapi.Version, CA: a.publicURL, Code: text, Expires: until, Subject: c.subject, Operation: c.kind, Lineage: c.lineage, Serial: c.predecessor,
+		Roots: []string{hex.EncodeToString(root[:])},
+	}
 }
 
 // checkCodeRequest lints a certificate for the subject, so that a code which
@@ -136,8 +158,15 @@ func codeDigest(code string) string {
 
 // codeRow is a code in the database.
 type codeRow struct {
-	subject  caapi.Subject
-	validity time.Duration
+	kind                 string // operation
+	subject              caapi.Subject
+	validity             time.Duration // of a first certificate
+	lineage, predecessor string
+	years                int // renewals
+	reason               trust.Reason
+	device               string
+	rekey                bool
+	account              string // of the lineage
 }
 
 // useCode binds a code to a request digest: the first use wins, the same request
@@ -148,9 +177,12 @@ func (a *Authority) useCode(ctx context.Context, tx *sql.Tx, digest, requestDige
 		requestDigest, digest, a.now().Unix()); err != nil {
 		return nil, fmt.Errorf("use enrolment code: %w", err)
 	}
+	var row codeRow
 	var subject, state, bound string
-	var validity int64
-	err := tx.QueryRowContext(ctx, `SELECT subject, validity, state, request_digest FROM ca_codes WHERE digest = $1`, digest).Scan(&subject, &validity, &state, &bound)
+	var validity, rekey int64
+	err := tx.QueryRowContext(ctx, `SELECT subject, validity, state, request_digest, kind, lineage, predecessor, years, reason, device, rekey,
+		COALESCE((SELECT i.account FROM ca_issuances i WHERE i.sign_serial = ca_codes.predecessor), '') FROM ca_codes WHERE digest = $1`, digest).Scan(
+		&subject, &validity, &state, &bound, &row.kind, &row.lineage, &row.predecessor, &row.years, &row.reason, &row.device, &rekey, &row.account)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, refused
 	}
@@ -160,7 +192,7 @@ func (a *Authority) useCode(ctx context.Context, tx *sql.Tx, digest, requestDige
 	if state != "used" || !protocol.Equal([]byte(bound), []byte(requestDigest)) {
 		return nil, refused
 	}
-	row := codeRow{validity: time.Duration(validity) * time.Second}
+	row.validity, row.rekey = time.Duration(validity)*time.Second, rekey != 0
 	if err := json.Unmarshal([]byte(subject), &row.subject); err != nil {
 		return nil, fmt.Errorf("enrolment code's subject: %w", err)
 	}

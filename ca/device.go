@@ -13,8 +13,11 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// deviceActive is the state of devices that may call.
-const deviceActive = "active"
+// States of devices: an active one may call.
+const (
+	deviceActive  = "active"
+	deviceBlocked = "blocked"
+)
 
 // deviceRow is a phone in the database.
 type deviceRow struct {
@@ -36,9 +39,10 @@ func readDevice(ctx context.Context, q kmc.Querier, id string) (*deviceRow, erro
 	return &d, nil
 }
 
-// accountOf is the account of a device; a new one is stored with a new opaque
-// account, before anything refers to it.
-func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte) (string, error) {
+// accountOf is the account of a device. A new one is stored before anything
+// refers to it, with the account given: that of the lineage that moves to it, or
+// a new opaque one if empty. A device keeps the account it has.
+func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte, account string) (string, error) {
 	id := protocol.DeviceID(deviceKey)
 	known, err := readDevice(ctx, tx, id)
 	if err == nil {
@@ -47,11 +51,13 @@ func (a *Authority) accountOf(ctx context.Context, tx *sql.Tx, deviceKey []byte)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return "", err
 	}
-	fresh, err := protocol.Random(16)
-	if err != nil {
-		return "", err
+	if account == "" {
+		fresh, err := protocol.Random(16)
+		if err != nil {
+			return "", err
+		}
+		account = hex.EncodeToString(fresh)
 	}
-	account := hex.EncodeToString(fresh)
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_devices (id, account, key, state, created_at) VALUES ($1, $2, $3, $4, $5)`,
 		id, account, deviceKey, deviceActive, a.now().Unix()); err != nil {
 		return "", fmt.Errorf("store device: %w", err)
@@ -111,6 +117,9 @@ func (a *Authority) RenewPass(ctx context.Context, c SignedCall) (*caapi.PassAns
 // makes the log grow by an entry an hour, not by an entry a call.
 func (a *Authority) renewDevice(ctx context.Context, id string) (*deviceRow, error) {
 	device, err := readDevice(ctx, a.db.Reader(), id)
+	if err == nil {
+		err = a.deviceLives(ctx, id)
+	}
 	if err != nil || !a.passDue(device) {
 		return device, err
 	}
@@ -125,6 +134,93 @@ func (a *Authority) renewDevice(ctx context.Context, id string) (*deviceRow, err
 		return a.audit.append(ctx, tx, actorPhone, eventPass, map[string]string{"device": id})
 	})
 	return device, err
+}
+
+// deviceLives refuses a phone that holds no certificate in force: after a
+// reissue to another phone, a hold or a revocation it gets no pass.
+func (a *Authority) deviceLives(ctx context.Context, id string) error {
+	var live int
+	err := a.db.Reader().QueryRowContext(ctx, `SELECT count(*) FROM ca_lineages l JOIN ca_certificates c ON c.serial = l.head
+		WHERE l.device = $1 AND c.state = 'good'`, id).Scan(&live)
+	if err != nil {
+		return fmt.Errorf("certificates of the device: %w", err)
+	}
+	if live == 0 {
+		return protocol.Errorf(protocol.CodeForbidden, "the device holds no certificate in force")
+	}
+	return nil
+}
+
+// BlockDevice takes a phone out of use: it gets no pass and no certificate, and
+// an issuance that is under way for it is refused. Passes that it has end within
+// their lifetime. Its certificates stay as they are; revoke or hold them, too,
+// where somebody else may have the phone. Blocking again changes nothing.
+func (a *Authority) BlockDevice(ctx context.Context, id string) error {
+	return a.db.Update(ctx, func(tx *sql.Tx) error {
+		won, err := a.setDevice(ctx, tx, id, deviceBlocked, a.operator)
+		if err != nil || !won {
+			return err
+		}
+		pending, err := pendingOfDevice(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		for _, lineage := range pending {
+			if err := a.withdraw(ctx, tx, lineage, "the device was blocked"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// UnblockDevice takes a phone into use again. It brings no certificate back.
+func (a *Authority) UnblockDevice(ctx context.Context, id string) error {
+	return a.db.Update(ctx, func(tx *sql.Tx) error {
+		_, err := a.setDevice(ctx, tx, id, deviceActive, a.operator)
+		return err
+	})
+}
+
+// setDevice moves a device to a state and reports whether it was in another.
+func (a *Authority) setDevice(ctx context.Context, tx *sql.Tx, id, state, actor string) (bool, error) {
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_devices SET state = $1 WHERE id = $2 AND state <> $1`, state, id))
+	if err != nil {
+		return false, fmt.Errorf("set device: %w", err)
+	}
+	if !won {
+		var there int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_devices WHERE id = $1`, id).Scan(&there); err != nil {
+			return false, fmt.Errorf("set device: %w", err)
+		}
+		if there == 0 {
+			return false, protocol.Errorf(protocol.CodeNotFound, "no such device")
+		}
+		return false, nil
+	}
+	event := eventDeviceBlocked
+	if state == deviceActive {
+		event = eventDeviceUnblocked
+	}
+	return true, a.audit.append(ctx, tx, actor, event, map[string]string{"device": id})
+}
+
+// pendingOfDevice are the lineages for which a device waits.
+func pendingOfDevice(ctx context.Context, tx *sql.Tx, id string) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT lineage FROM ca_issuances WHERE device = $1 AND state = 'pending' ORDER BY lineage`, id)
+	if err != nil {
+		return nil, fmt.Errorf("issuances of the device: %w", err)
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var lineage string
+		if err := rows.Scan(&lineage); err != nil {
+			return nil, fmt.Errorf("issuances of the device: %w", err)
+		}
+		all = append(all, lineage)
+	}
+	return all, rows.Err()
 }
 
 func (a *Authority) passDue(d *deviceRow) bool {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/trust"
@@ -38,7 +39,8 @@ func (a *Authority) checkProof(c SignedCall, spki []byte) error {
 // same request gives the same bytes, however often and after whatever crash.
 //
 // Error codes: malformed, unauthorized, clock_skew, enrolment_code_invalid,
-// issuance_conflict, lint_failed, forbidden.
+// issuance_conflict, lint_failed, forbidden, cert_revoked, cert_expired,
+// renewal_closed.
 func (a *Authority) Enrol(ctx context.Context, c SignedCall) ([]byte, error) {
 	var request caapi.EnrolRequest
 	if err := protocol.DecodeJSON(c.Body, &request); err != nil {
@@ -85,45 +87,64 @@ func (a *Authority) beginEnrolment(ctx context.Context, tx *sql.Tx, request *caa
 	if err != nil {
 		return nil, err
 	}
-	account, err := a.accountOf(ctx, tx, request.DeviceKey)
+	account, err := a.accountOf(ctx, tx, request.DeviceKey, used.account)
 	if err != nil {
 		return nil, err
 	}
-	if row, err = a.newDual(used, account); err != nil {
+	if used.kind == opNew {
+		row, err = a.newDual(used)
+	} else {
+		row, err = a.successor(ctx, tx, request, used)
+	}
+	if err != nil {
 		return nil, err
 	}
-	row.id, row.digest, row.codeDigest, row.spki, row.deviceKey, row.keyRecord = id, digest, code, spki, request.DeviceKey, id
-	if _, err := a.kmc.Generate(ctx, tx, row.keyRecord, row.lineage); err != nil {
-		return nil, err
+	row.id, row.digest, row.codeDigest, row.spki, row.account = id, digest, code, spki, account
+	row.deviceKey, row.device = request.DeviceKey, protocol.DeviceID(request.DeviceKey)
+	if row.keyRecord == "" {
+		row.keyRecord = id
+		if _, err := a.kmc.Generate(ctx, tx, row.keyRecord, row.lineage); err != nil {
+			return nil, err
+		}
 	}
 	return row, a.insertIssuance(ctx, tx, row)
 }
 
-// newDual draws what a dual issuance needs of chance and clock.
-func (a *Authority) newDual(code *codeRow, account string) (*issuanceRow, error) {
+// newDual draws what a first dual issuance needs of chance and clock.
+func (a *Authority) newDual(code *codeRow) (*issuanceRow, error) {
 	lineage, err := protocol.Random(trust.LineageSize)
 	if err != nil {
 		return nil, err
 	}
+	notBefore, notAfter := leafDates(a.now(), code.validity)
+	return a.dualRow(opNew, hex.EncodeToString(lineage), code.subject, notBefore, notAfter)
+}
+
+// dualRow is a pending dual issuance with serial numbers of its own.
+func (a *Authority) dualRow(operation, lineage string, s caapi.Subject, notBefore, notAfter time.Time) (*issuanceRow, error) {
 	serials, err := newSerials(2)
 	if err != nil {
 		return nil, err
 	}
-	subject, err := json.Marshal(code.subject)
+	subject, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("subject: %w", err)
 	}
-	notBefore, notAfter := leafDates(a.now(), code.validity)
 	return &issuanceRow{
-		kind: kindDual, state: statePending, subject: string(subject), lineage: hex.EncodeToString(lineage), account: account,
+		kind: kindDual, state: statePending, operation: operation, subject: string(subject), lineage: lineage,
 		signSerial: serials[0], encryptSerial: serials[1], notBefore: notBefore.Unix(), notAfter: notAfter.Unix(),
+		refusalCode: string(protocol.CodeLintFailed),
 	}, nil
 }
 
 // dualAnswer makes the answer of a dual issuance inside the transaction that
 // stores it.
 func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, signing, encryption *smx509.Certificate) ([]byte, error) {
-	response, err := a.kmc.Respond(ctx, tx, r.keyRecord, "issue", signing, encryption)
+	response, err := a.kmc.Respond(ctx, tx, r.keyRecord, releaseReason(r.operation), signing, encryption)
+	if err != nil {
+		return nil, err
+	}
+	history, err := a.history(ctx, tx, r, signing)
 	if err != nil {
 		return nil, err
 	}
@@ -137,5 +158,14 @@ func (a *Authority) dualAnswer(ctx context.Context, tx *sql.Tx, r *issuanceRow, 
 	}
 	return protocol.EncodeJSON(caapi.EnrolAnswer{
 		V: caapi.Version, RequestID: id, Response: response, Chain: a.above(), Lineage: r.lineage, Account: r.account, Pass: pass,
+		Operation: r.operation, History: history,
 	})
+}
+
+// releaseReason is what the log says of a key's release.
+func releaseReason(operation string) string {
+	if operation == opNew {
+		return "issue"
+	}
+	return operation
 }

@@ -53,8 +53,11 @@ type issuanceRow struct {
 	signSerial, encryptSerial string
 	keyRecord                 string
 	notBefore, notAfter       int64
-	refusal                   string
+	refusalCode, refusal      string
 	answer                    []byte
+	operation, predecessor    string
+	device                    string
+	reason                    trust.Reason // for which the certificates before are revoked
 }
 
 func leafDates(now time.Time, validity time.Duration) (notBefore, notAfter time.Time) {
@@ -99,14 +102,15 @@ func encryptionProfile(signing issuance.Name) issuance.Name {
 }
 
 const issuanceColumns = `id, kind, digest, state, spki, subject, lineage, account, device_key, code_digest,
-	sign_serial, encrypt_serial, key_record, not_before, not_after, refusal, answer`
+	sign_serial, encrypt_serial, key_record, not_before, not_after, refusal_code, refusal, answer, operation, predecessor, device, reason`
 
 // readIssuance answers nil if there is none.
 func readIssuance(ctx context.Context, q kmc.Querier, id string) (*issuanceRow, error) {
 	var r issuanceRow
 	err := q.QueryRowContext(ctx, `SELECT `+issuanceColumns+` FROM ca_issuances WHERE id = $1`, id).Scan(
 		&r.id, &r.kind, &r.digest, &r.state, &r.spki, &r.subject, &r.lineage, &r.account, &r.deviceKey, &r.codeDigest,
-		&r.signSerial, &r.encryptSerial, &r.keyRecord, &r.notBefore, &r.notAfter, &r.refusal, &r.answer)
+		&r.signSerial, &r.encryptSerial, &r.keyRecord, &r.notBefore, &r.notAfter, &r.refusalCode, &r.refusal, &r.answer,
+		&r.operation, &r.predecessor, &r.device, &r.reason)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -116,8 +120,8 @@ func readIssuance(ctx context.Context, q kmc.Querier, id string) (*issuanceRow, 
 	return &r, nil
 }
 
-// insertIssuance stores a new one. A key that was certified before is refused:
-// one key, one lineage.
+// insertIssuance stores a new one and claims its lineage. A key that was
+// certified before is refused: each signing certificate has a key of its own.
 func (a *Authority) insertIssuance(ctx context.Context, tx *sql.Tx, r *issuanceRow) error {
 	digest := hex.EncodeToString(protocol.H(r.spki))
 	var other string
@@ -128,14 +132,20 @@ func (a *Authority) insertIssuance(ctx context.Context, tx *sql.Tx, r *issuanceR
 		return fmt.Errorf("store issuance: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_issuances (`+issuanceColumns+`, spki_digest, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`,
 		r.id, r.kind, r.digest, r.state, r.spki, r.subject, r.lineage, r.account, r.deviceKey, r.codeDigest,
-		r.signSerial, r.encryptSerial, r.keyRecord, r.notBefore, r.notAfter, r.refusal, r.answer, digest, a.now().Unix()); err != nil {
+		r.signSerial, r.encryptSerial, r.keyRecord, r.notBefore, r.notAfter, r.refusalCode, r.refusal, r.answer,
+		r.operation, r.predecessor, r.device, int(r.reason), digest, a.now().Unix()); err != nil {
 		return fmt.Errorf("store issuance: %w", err)
 	}
+	if r.kind == kindDual {
+		if err := claimLineage(ctx, tx, r); err != nil {
+			return err
+		}
+	}
 	return a.audit.append(ctx, tx, actorAuthority, eventIssuancePending, map[string]string{
-		"issuance": r.id, "kind": r.kind, "request": r.digest, "sign_serial": r.signSerial, "encrypt_serial": r.encryptSerial, "lineage": r.lineage,
-		"code": r.codeDigest, "record": r.keyRecord,
+		"issuance": r.id, "kind": r.kind, "operation": r.operation, "request": r.digest, "sign_serial": r.signSerial, "encrypt_serial": r.encryptSerial,
+		"lineage": r.lineage, "predecessor": r.predecessor, "device": r.device, "code": r.codeDigest, "record": r.keyRecord,
 	})
 }
 
@@ -167,7 +177,8 @@ func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	linted, err := a.prepare(ctx, r, requests)
+	issuer := a.issuers.current()
+	linted, err := a.prepare(ctx, issuer, r, requests)
 	if err != nil {
 		return nil, err
 	}
@@ -176,24 +187,30 @@ func (a *Authority) complete(ctx context.Context, r *issuanceRow) ([]byte, error
 	}
 	certs := make([]*smx509.Certificate, len(linted))
 	for i, l := range linted {
-		if certs[i], err = a.issuers.current().Issue(l); err != nil {
+		if certs[i], err = issuer.Issue(l); err != nil {
 			return nil, err
 		}
 	}
 	if err := a.stop(stepSigned); err != nil {
 		return nil, err
 	}
-	answer, err := a.settle(ctx, r.id, requests, certs)
+	answer, err := a.settle(ctx, issuer, r.id, requests, certs)
 	if err != nil {
 		return nil, err
 	}
-	return answer, a.stop(stepIssued)
+	if err := a.stop(stepIssued); err != nil {
+		return nil, err
+	}
+	if r.operation == opReissue {
+		a.destroyPending(ctx)
+	}
+	return answer, nil
 }
 
 // outcome is what an issuance that has ended gives.
 func (r *issuanceRow) outcome() ([]byte, error) {
 	if r.state == stateRefused {
-		return nil, protocol.Errorf(protocol.CodeLintFailed, "%s", r.refusal)
+		return nil, protocol.Errorf(protocol.Code(r.refusalCode), "%s", r.refusal)
 	}
 	return r.answer, nil
 }
@@ -244,10 +261,10 @@ func (a *Authority) dualRequest(r *issuanceRow) (issuance.Request, error) {
 
 // prepare lints all certificates of an issuance before any is signed. A failed
 // lint ends the issuance by the lint's name.
-func (a *Authority) prepare(ctx context.Context, r *issuanceRow, requests []issuance.Request) ([]*issuance.Linted, error) {
+func (a *Authority) prepare(ctx context.Context, issuer *issuing, r *issuanceRow, requests []issuance.Request) ([]*issuance.Linted, error) {
 	var all []*issuance.Linted
 	for _, request := range requests {
-		linted, err := a.issuers.current().Prepare(request)
+		linted, err := issuer.Prepare(request)
 		var failed *issuance.LintError
 		if errors.As(err, &failed) {
 			return nil, a.refuse(ctx, r, failed)
@@ -262,14 +279,7 @@ func (a *Authority) prepare(ctx context.Context, r *issuanceRow, requests []issu
 
 func (a *Authority) refuse(ctx context.Context, r *issuanceRow, failed *issuance.LintError) error {
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'refused', refusal = $1 WHERE id = $2 AND state = 'pending'`, failed.Error(), r.id)
-		if err != nil {
-			return fmt.Errorf("refuse issuance: %w", err)
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 { // another process was faster
-			return err
-		}
-		return a.audit.append(ctx, tx, actorAuthority, eventIssuanceRefused, map[string]string{"issuance": r.id, "lint": failed.Lint})
+		return a.refuseIn(ctx, tx, r, protocol.CodeLintFailed, failed.Error())
 	})
 	if err != nil {
 		return err
@@ -277,9 +287,26 @@ func (a *Authority) refuse(ctx context.Context, r *issuanceRow, failed *issuance
 	return protocol.Errorf(protocol.CodeLintFailed, "%v", failed)
 }
 
+// refuseIn ends a pending issuance without certificates; one that has ended in
+// another process stays as it is.
+func (a *Authority) refuseIn(ctx context.Context, tx *sql.Tx, r *issuanceRow, code protocol.Code, why string) error {
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'refused', refusal_code = $1, refusal = $2 WHERE id = $3 AND state = 'pending'`,
+		string(code), why, r.id))
+	if err != nil {
+		return fmt.Errorf("refuse issuance: %w", err)
+	}
+	if !won {
+		return nil
+	}
+	if err := releaseLineage(ctx, tx, r); err != nil {
+		return err
+	}
+	return a.audit.append(ctx, tx, actorAuthority, eventIssuanceRefused, map[string]string{"issuance": r.id, "lineage": r.lineage, "refusal": string(code), "why": why})
+}
+
 // settle stores certificates and answer in one transaction, or answers what
 // another one stored before.
-func (a *Authority) settle(ctx context.Context, id string, requests []issuance.Request, certs []*smx509.Certificate) ([]byte, error) {
+func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requests []issuance.Request, certs []*smx509.Certificate) ([]byte, error) {
 	var answer []byte
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
 		r, err := readIssuance(ctx, tx, id)
@@ -293,8 +320,11 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 			answer, err = r.outcome()
 			return err
 		}
+		if err := a.supersede(ctx, tx, r); err != nil {
+			return err
+		}
 		for i, cert := range certs {
-			row := certificateRow{profile: requests[i].Profile, issuer: a.issuers.current().name, lineage: r.lineage, issuance: r.id, cert: cert}
+			row := certificateRow{profile: requests[i].Profile, issuer: issuer.name, lineage: r.lineage, issuance: r.id, cert: cert}
 			if err := storeCertificate(ctx, tx, &a.audit, row); err != nil {
 				return err
 			}
@@ -303,6 +333,7 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 			answer, err = a.platformAnswer(ctx, tx, r, certs[0])
 		} else {
 			answer, err = a.dualAnswer(ctx, tx, r, certs[0], certs[1])
+			err = errors.Join(err, advanceLineage(ctx, tx, r))
 		}
 		if err != nil {
 			return err
@@ -310,46 +341,13 @@ func (a *Authority) settle(ctx context.Context, id string, requests []issuance.R
 		if _, err := tx.ExecContext(ctx, `UPDATE ca_issuances SET state = 'issued', answer = $1 WHERE id = $2`, answer, id); err != nil {
 			return fmt.Errorf("store answer: %w", err)
 		}
-		return a.audit.append(ctx, tx, actorAuthority, eventIssued, map[string]string{"issuance": id})
+		done := map[string]string{"issuance": id, "lineage": r.lineage}
+		if r.operation == opReissue {
+			done["destruction"] = id
+		}
+		return a.audit.append(ctx, tx, actorAuthority, eventIssued, done)
 	})
 	return answer, err
-}
-
-// Reconcile completes what a crash left pending and answers how many there
-// were. The server calls it at its start.
-func (a *Authority) Reconcile(ctx context.Context) (int, error) {
-	ids, err := a.pendingIssuances(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var failures error
-	for _, id := range ids {
-		r, err := readIssuance(ctx, a.db.Reader(), id)
-		if err == nil && r != nil {
-			_, err = a.complete(ctx, r)
-		}
-		if err != nil && protocol.CodeOf(err) != protocol.CodeLintFailed {
-			failures = errors.Join(failures, fmt.Errorf("issuance %s: %w", id, err))
-		}
-	}
-	return len(ids), failures
-}
-
-func (a *Authority) pendingIssuances(ctx context.Context) ([]string, error) {
-	rows, err := a.db.Reader().QueryContext(ctx, `SELECT id FROM ca_issuances WHERE state = 'pending' ORDER BY created_at, id`)
-	if err != nil {
-		return nil, fmt.Errorf("read pending issuances: %w", err)
-	}
-	defer rows.Close()
-	var ids []string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("read pending issuances: %w", err)
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
 }
 
 // readCSR reads a PKCS#10 request, checks its signature (proof of possession)

@@ -66,6 +66,7 @@ const (
 	CodeEnrolmentCode    Code = "enrolment_code_invalid"
 	CodeIssuanceConflict Code = "issuance_conflict"
 	CodeLintFailed       Code = "lint_failed"
+	CodeRenewalClosed    Code = "renewal_closed"
 	CodeRequestPending   Code = "request_pending"
 
 	// the verdict on a result
@@ -152,6 +153,7 @@ func entries() map[Code]Entry {
 		CodeEnrolmentCode:    {403, false, SideBidder, "The enrolment code is unknown, used or expired.", "申领码无效、已使用或已过期", "Ask the operator for a new code.", "请联系管理员重新获取申领码。"},
 		CodeIssuanceConflict: {409, false, SideBidder, "This request was already answered for other keys.", "该申请已对应其他密钥", "Use the keys of the first attempt, or a new code.", "请使用首次申请的手机继续，或重新获取申领码。"},
 		CodeLintFailed:       {500, false, SideOperator, "The certificate would break its profile and was not issued.", "证书内容不符合规范，未签发", "The operator must correct the profile or subject.", "请联系客服处理。"},
+		CodeRenewalClosed:    {409, false, SideBidder, "A certificate can be renewed in its last three months only.", "证书延期尚未开放", "Come back when renewal opens.", "证书到期前 3 个月内方可办理延期。"},
 		CodeRequestPending:   {409, true, SideOperator, "The application is waiting for approval.", "申请正在等待审批", "Ask again later.", "请等待运营人员审批。"},
 
 		CodeCertExpired:        {409, false, SideBidder, "The certificate has expired.", "证书已过期", "Renew the certificate.", "请在【证书管理】中办理证书延期。"},

@@ -50,6 +50,12 @@ type EnrolmentFile struct {
 	Code    string  `json:"code"`
 	Expires int64   `json:"expires"` // Unix seconds
 	Subject Subject `json:"subject"` // for display; the authority decides
+	// Operation that the code authorises, OperationNew if empty. The others
+	// continue the certificate of Lineage whose signing half has the serial
+	// number Serial; renewal and change need the phone that holds it.
+	Operation string `json:"operation,omitempty"`
+	Lineage   string `json:"lineage,omitempty"`
+	Serial    string `json:"serial,omitempty"`
 	// Roots are the SM3 digests of the authority's roots, lower-case
 	// hexadecimal, to be compared with the phone's own anchors.
 	Roots []string `json:"roots"`
@@ -59,6 +65,14 @@ type EnrolmentFile struct {
 	Relay      string   `json:"relay,omitempty"`
 	AppOrigins []string `json:"app_origins,omitempty"`
 }
+
+// Operations of a code.
+const (
+	OperationNew     = "new"
+	OperationRenew   = "renew"
+	OperationChange  = "change"
+	OperationReissue = "reissue"
+)
 
 // Subject names a certificate's holder.
 type Subject struct {
@@ -78,6 +92,23 @@ type EnrolRequest struct {
 	Code      string         `json:"code"`
 	CSR       protocol.Bytes `json:"csr"`        // PKCS#10 of the SM2 signing key; its subject is not looked at
 	DeviceKey protocol.Bytes `json:"device_key"` // SubjectPublicKeyInfo, SM2 or P-256
+	// Predecessor is the serial number of the signing certificate that is
+	// renewed or changed, and Succession the signature of its key over
+	// SuccessionMessage: DER SEQUENCE{r, s}. Absent for every other operation.
+	Predecessor string         `json:"predecessor,omitempty"`
+	Succession  protocol.Bytes `json:"succession,omitzero"`
+}
+
+// SuccessionMessage is what the old signing key signs, so that a code and a
+// device alone renew nothing:
+// "bidseal/ca succession 1" | 0 | H(request id) | H(code) | H(csr) | H(device key) | H(predecessor).
+func (r *EnrolRequest) SuccessionMessage() []byte {
+	var all []byte
+	all = append(all, "bidseal/ca succession 1\x00"...)
+	for _, part := range [][]byte{r.RequestID, []byte(r.Code), r.CSR, r.DeviceKey, []byte(r.Predecessor)} {
+		all = append(all, protocol.H(part)...)
+	}
+	return all
 }
 
 // Digest is what the request id and the code are bound to.
@@ -100,6 +131,21 @@ type EnrolAnswer struct {
 	Lineage string           `json:"lineage"` // lower-case hexadecimal
 	Account string           `json:"account"` // opaque
 	Pass    string           `json:"pass"`    // as of issuance; renew it when it has expired
+	// Operation is what was done; History are the earlier encryption keys of the
+	// lineage and the earlier certificates over the present one, newest first,
+	// with a reissue only: every other phone has them.
+	Operation string          `json:"operation,omitempty"`
+	History   []EncryptionKey `json:"history,omitempty"`
+}
+
+// EncryptionKey is an encryption key of a lineage with its earlier certificates.
+type EncryptionKey struct {
+	// Chains of the earlier certificates over the key, newest first, each leaf
+	// first up to the root.
+	Chains [][]protocol.Bytes `json:"chains"`
+	// Enveloped is the SM2EnvelopedKey (GB/T 35276) under the new signing key;
+	// absent for the key that Response brings.
+	Enveloped protocol.Bytes `json:"enveloped,omitzero"`
 }
 
 // PassRequest asks for a new pass for the device of the old one. A pass that was

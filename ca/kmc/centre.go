@@ -51,7 +51,7 @@ type Querier interface {
 type Release struct {
 	ID      string
 	Lineage string
-	Reason  string // "issue", later "reissue" and "recovery"
+	Reason  string // "issue", "renew", "change", "reissue" or "recovery"
 	To      string // SM3 of the receiving signing key's SubjectPublicKeyInfo, hexadecimal
 }
 
@@ -136,15 +136,7 @@ func (c *Centre) PublicKey(ctx context.Context, q Querier, id string) (*ecdsa.Pu
 // the encryption certificate. Only these two certificates go in: the structure
 // is a DER SET, which would not keep the order of a chain.
 func (c *Centre) Respond(ctx context.Context, tx Querier, id, reason string, signing, encryption *smx509.Certificate) ([]byte, error) {
-	r, err := c.read(ctx, tx, id)
-	if err != nil {
-		return nil, err
-	}
-	to := sm3.Sum(signing.RawSubjectPublicKeyInfo)
-	if err := c.audit(ctx, tx, Release{ID: id, Lineage: r.lineage, Reason: reason, To: hex.EncodeToString(to[:])}); err != nil {
-		return nil, fmt.Errorf("record the release: %w", err)
-	}
-	key, err := c.unwrap(id, r)
+	key, err := c.release(ctx, tx, id, reason, signing)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +146,39 @@ func (c *Centre) Respond(ctx context.Context, tx Querier, id, reason string, sig
 		return nil, fmt.Errorf("envelope key: %w", err)
 	}
 	return der, nil
+}
+
+// Envelope answers a stored private key as an SM2EnvelopedKey (GB/T 35276)
+// under the key of a signing certificate: how earlier keys of a lineage reach a
+// new phone.
+func (c *Centre) Envelope(ctx context.Context, tx Querier, id, reason string, signing *smx509.Certificate) ([]byte, error) {
+	to, ok := signing.PublicKey.(*ecdsa.PublicKey)
+	if !ok || !sm2.IsSM2PublicKey(to) {
+		return nil, errors.New("envelope key: the receiving certificate is not for an SM2 key")
+	}
+	key, err := c.release(ctx, tx, id, reason, signing)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(key)
+	der, err := sm2.MarshalEnvelopedPrivateKey(rand.Reader, to, key)
+	if err != nil {
+		return nil, fmt.Errorf("envelope key: %w", err)
+	}
+	return der, nil
+}
+
+// release tells the auditor and then opens the record. The caller wipes the key.
+func (c *Centre) release(ctx context.Context, tx Querier, id, reason string, signing *smx509.Certificate) (*sm2.PrivateKey, error) {
+	r, err := c.read(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	to := sm3.Sum(signing.RawSubjectPublicKeyInfo)
+	if err := c.audit(ctx, tx, Release{ID: id, Lineage: r.lineage, Reason: reason, To: hex.EncodeToString(to[:])}); err != nil {
+		return nil, fmt.Errorf("record the release: %w", err)
+	}
+	return c.unwrap(id, r)
 }
 
 // row is one record.

@@ -1,0 +1,58 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Hold names certificates that are put on hold or resumed: one by its serial
+// number, or all of a lineage.
+type Hold struct{ Serial, Lineage string }
+
+// Hold suspends certificates (certificateHold, RFC 5280 5.3.1): from now on they
+// count as revoked, until Resume or for good. The answer are the serial numbers
+// that it changed; what is on hold or revoked stays as it is. Open codes of the
+// lineage are void and an issuance under way is refused.
+func (a *Authority) Hold(ctx context.Context, h Hold) ([]string, error) {
+	return a.stopCertificates(ctx, h.Serial, h.Lineage, trust.CertificateHold)
+}
+
+// Resume ends a hold. The certificate is good again and leaves the lists;
+// removeFromCRL stands in delta lists only (RFC 5280 5.3.1), which there are
+// none of. A revoked certificate is never resumed: cert_revoked, and nothing
+// changes where a lineage holds none that is on hold.
+func (a *Authority) Resume(ctx context.Context, h Hold) ([]string, error) {
+	var resumed []string
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		resumed = nil
+		found, _, err := a.named(ctx, tx, h.Serial, h.Lineage)
+		if err != nil {
+			return err
+		}
+		final := 0
+		for _, r := range found {
+			if r.state == stateRevoked && !r.held() {
+				final++
+			}
+			if !r.held() {
+				continue
+			}
+			if err := a.moveStatus(ctx, tx, r, stateGood, trust.Unspecified, 0); err != nil {
+				return err
+			}
+			content := revokedContent{Serial: r.serial, Reason: trust.RemoveFromCRL.String(), At: a.now().Unix()}
+			if err := a.audit.append(ctx, tx, a.operator, eventResumed, content); err != nil {
+				return err
+			}
+			resumed = append(resumed, r.serial)
+		}
+		if len(resumed) == 0 && final > 0 {
+			return protocol.Errorf(protocol.CodeCertRevoked, "revoked for good: nothing brings it back")
+		}
+		return nil
+	})
+	return resumed, err
+}

@@ -1,0 +1,141 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Operations of a lineage, as codes and issuances name them.
+const (
+	opNew     = "new"
+	opRenew   = "renew"
+	opChange  = "change"
+	opReissue = "reissue"
+)
+
+// lineageRow is where a lineage stands. Its certificates follow one another:
+// an issuance claims the lineage when it begins (pending) and becomes its head
+// in the transaction that stores its certificates. Whoever finds another head
+// or another claim than expected changes nothing.
+type lineageRow struct {
+	id, head, pending, device string
+}
+
+// readLineage answers nil if there is none.
+func readLineage(ctx context.Context, q kmc.Querier, id string) (*lineageRow, error) {
+	l := lineageRow{id: id}
+	err := q.QueryRowContext(ctx, `SELECT head, pending, device FROM ca_lineages WHERE lineage = $1`, id).Scan(&l.head, &l.pending, &l.device)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read lineage: %w", err)
+	}
+	return &l, nil
+}
+
+// claimLineage lets an issuance begin: for the first certificate the row is
+// made, for every other the head must be the predecessor and nothing under way.
+func claimLineage(ctx context.Context, tx kmc.Querier, r *issuanceRow) error {
+	if r.operation == opNew {
+		_, err := tx.ExecContext(ctx, `INSERT INTO ca_lineages (lineage, head, pending, device) VALUES ($1, '', $2, $3)`, r.lineage, r.id, r.device)
+		if err != nil {
+			return fmt.Errorf("claim lineage: %w", err)
+		}
+		return nil
+	}
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_lineages SET pending = $1 WHERE lineage = $2 AND head = $3 AND pending = ''`, r.id, r.lineage, r.predecessor))
+	if err != nil {
+		return fmt.Errorf("claim lineage: %w", err)
+	}
+	if !won {
+		return protocol.Errorf(protocol.CodeIssuanceConflict, "another issuance for this certificate is under way or was faster")
+	}
+	return nil
+}
+
+// advanceLineage makes the claiming issuance the head.
+func advanceLineage(ctx context.Context, tx kmc.Querier, r *issuanceRow) error {
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_lineages SET head = $1, pending = '', device = $2 WHERE lineage = $3 AND head = $4 AND pending = $5`,
+		r.signSerial, r.device, r.lineage, r.predecessor, r.id))
+	if err != nil {
+		return fmt.Errorf("advance lineage: %w", err)
+	}
+	if !won {
+		return fmt.Errorf("advance lineage %s: issuance %s holds no claim", r.lineage, r.id)
+	}
+	return nil
+}
+
+// releaseLineage gives a claim up.
+func releaseLineage(ctx context.Context, tx kmc.Querier, r *issuanceRow) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_lineages SET pending = '' WHERE lineage = $1 AND pending = $2`, r.lineage, r.id); err != nil {
+		return fmt.Errorf("release lineage: %w", err)
+	}
+	return nil
+}
+
+// withdraw ends what was authorised for a lineage and has not come to an end:
+// open codes, and an issuance under way. An operator's word that came later
+// than theirs counts.
+func (a *Authority) withdraw(ctx context.Context, tx *sql.Tx, lineage, why string) error {
+	if lineage == "" {
+		return nil
+	}
+	if err := a.voidCodes(ctx, tx, lineage, why); err != nil {
+		return err
+	}
+	l, err := readLineage(ctx, tx, lineage)
+	if err != nil || l == nil || l.pending == "" {
+		return err
+	}
+	r, err := readIssuance(ctx, tx, l.pending)
+	if err != nil || r == nil {
+		return err
+	}
+	return a.refuseIn(ctx, tx, r, protocol.CodeEnrolmentCode, "withdrawn: "+why)
+}
+
+// voidCodes makes the open codes of a lineage worthless.
+func (a *Authority) voidCodes(ctx context.Context, tx *sql.Tx, lineage, why string) error {
+	open, err := openCodes(ctx, tx, lineage)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE lineage = $1 AND state = 'open'`, lineage); err != nil {
+		return fmt.Errorf("void codes: %w", err)
+	}
+	return a.audit.append(ctx, tx, a.operator, eventCodeVoid, map[string]any{"lineage": lineage, "codes": open, "why": why})
+}
+
+// openCodes are the digests of the codes of a lineage that nobody has used.
+func openCodes(ctx context.Context, tx *sql.Tx, lineage string) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT digest FROM ca_codes WHERE lineage = $1 AND state = 'open' ORDER BY digest`, lineage)
+	if err != nil {
+		return nil, fmt.Errorf("read codes: %w", err)
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var digest string
+		if err := rows.Scan(&digest); err != nil {
+			return nil, fmt.Errorf("read codes: %w", err)
+		}
+		all = append(all, digest)
+	}
+	return all, rows.Err()
+}
+
+// changed reports whether a statement changed a row.
+func changed(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}

@@ -1,0 +1,57 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Reconcile completes what a crash left pending and answers how many there
+// were. The server calls it at its start. An issuance that cannot be completed
+// stays pending, is logged, and stands in the error; it hinders no other.
+func (a *Authority) Reconcile(ctx context.Context) (int, error) {
+	ids, err := a.pendingIssuances(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var failures error
+	for _, id := range ids {
+		r, err := readIssuance(ctx, a.db.Reader(), id)
+		if err == nil && r != nil {
+			_, err = a.complete(ctx, r)
+		}
+		if err == nil || ended(err) {
+			continue
+		}
+		a.log.LogAttrs(ctx, slog.LevelError, "an issuance cannot be completed", slog.String("issuance", id), slog.Any("error", err))
+		failures = errors.Join(failures, fmt.Errorf("issuance %s: %w", id, err))
+	}
+	a.destroyPending(ctx)
+	return len(ids), failures
+}
+
+// ended says that an issuance has come to its end without certificates.
+func ended(err error) bool {
+	code := protocol.CodeOf(err)
+	return code == protocol.CodeLintFailed || code == protocol.CodeEnrolmentCode
+}
+
+func (a *Authority) pendingIssuances(ctx context.Context) ([]string, error) {
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT id FROM ca_issuances WHERE state = 'pending' ORDER BY created_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("read pending issuances: %w", err)
+	}
+	defer rows.Close()
+	var ids []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("read pending issuances: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}

@@ -1,0 +1,147 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// Revocation names certificates and why they are revoked.
+type Revocation struct {
+	// Serial of one certificate, or Lineage for all of a lineage.
+	Serial, Lineage string
+	Reason          trust.Reason
+}
+
+// Revoke revokes certificates at once and for good; the answer are the serial
+// numbers that it changed. Revoking again changes nothing and is no error. A
+// certificate on hold is revoked as of the day of its hold: what was signed
+// meanwhile does not count. Open codes of the lineage are void and an issuance
+// under way is refused. The authority's own certificates are not revoked here.
+func (a *Authority) Revoke(ctx context.Context, r Revocation) ([]string, error) {
+	switch r.Reason {
+	case trust.Unspecified, trust.KeyCompromise, trust.AffiliationChanged, trust.Superseded, trust.CessationOfOperation, trust.PrivilegeWithdrawn:
+	default:
+		return nil, protocol.Errorf(protocol.CodeMalformed, "reason %v is not given to leaf certificates", r.Reason)
+	}
+	return a.stopCertificates(ctx, r.Serial, r.Lineage, r.Reason)
+}
+
+// stopCertificates revokes or holds what an operator names.
+func (a *Authority) stopCertificates(ctx context.Context, serial, lineage string, reason trust.Reason) ([]string, error) {
+	var stopped []string
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		found, lineage, err := a.named(ctx, tx, serial, lineage)
+		if err != nil {
+			return err
+		}
+		if err := a.withdraw(ctx, tx, lineage, reason.String()); err != nil {
+			return err
+		}
+		stopped, err = a.stopAll(ctx, tx, found, reason, a.operator)
+		return err
+	})
+	return stopped, err
+}
+
+// standingRow is a certificate as far as its status goes.
+type standingRow struct {
+	serial, lineage, state string
+	reason                 trust.Reason
+	revokedAt              int64
+}
+
+func (r standingRow) held() bool { return r.state == stateRevoked && r.reason == trust.CertificateHold }
+
+// named are the certificates that an operator names, by one serial number or by
+// a lineage, and the lineage to which they belong.
+func (a *Authority) named(ctx context.Context, tx *sql.Tx, serial, lineage string) ([]standingRow, string, error) {
+	if (serial == "") == (lineage == "") {
+		return nil, "", protocol.Errorf(protocol.CodeMalformed, "either a serial number or a lineage")
+	}
+	where, value := `lineage = $2`, lineage
+	if serial != "" {
+		number, err := trust.ParseSerialHex(serial)
+		if err != nil {
+			return nil, "", protocol.Errorf(protocol.CodeMalformed, "%v", err)
+		}
+		where, value = `serial = $2`, trust.SerialHex(number)
+	}
+	found, err := a.standing(ctx, tx, where, value)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(found) > 0 {
+		return found, found[0].lineage, nil
+	}
+	if l, err := readLineage(ctx, tx, lineage); err != nil || l != nil && l.pending != "" {
+		return nil, lineage, err // the first certificate is under way
+	}
+	return nil, "", protocol.Errorf(protocol.CodeNotFound, "no such certificate")
+}
+
+// standing reads leaf certificates by a condition on $2.
+func (a *Authority) standing(ctx context.Context, tx *sql.Tx, where, value string) ([]standingRow, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT serial, lineage, state, reason, revoked_at FROM ca_certificates
+		WHERE issuer <> $1 AND profile <> 'ocsp' AND `+where+` ORDER BY serial`, rootName, value)
+	if err != nil {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	defer rows.Close()
+	var found []standingRow
+	for rows.Next() {
+		var r standingRow
+		if err := rows.Scan(&r.serial, &r.lineage, &r.state, &r.reason, &r.revokedAt); err != nil {
+			return nil, fmt.Errorf("read status: %w", err)
+		}
+		found = append(found, r)
+	}
+	return found, rows.Err()
+}
+
+// stopAll revokes or holds certificates that are in force, and revokes those on
+// hold. What is revoked stays as it is.
+func (a *Authority) stopAll(ctx context.Context, tx *sql.Tx, found []standingRow, reason trust.Reason, actor string) ([]string, error) {
+	var stopped []string
+	for _, r := range found {
+		if r.state == stateRevoked && (!r.held() || reason == trust.CertificateHold) {
+			continue
+		}
+		at, event := a.now().Unix(), eventRevoked
+		if r.held() {
+			at = r.revokedAt
+		}
+		if reason == trust.CertificateHold {
+			event = eventHeld
+		}
+		if err := a.moveStatus(ctx, tx, r, stateRevoked, reason, at); err != nil {
+			return nil, err
+		}
+		if err := a.audit.append(ctx, tx, actor, event, revokedContent{Serial: r.serial, Reason: reason.String(), At: at}); err != nil {
+			return nil, err
+		}
+		stopped = append(stopped, r.serial)
+	}
+	return stopped, nil
+}
+
+// moveStatus is the one place where the status of a certificate changes. Lists
+// and answers follow the counter.
+func (a *Authority) moveStatus(ctx context.Context, tx *sql.Tx, r standingRow, state string, reason trust.Reason, at int64) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_counters SET value = value + 1 WHERE name = 'revocation'`); err != nil {
+		return fmt.Errorf("change status: %w", err)
+	}
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_certificates SET state = $1, reason = $2, revoked_at = $3,
+		revision = (SELECT value FROM ca_counters WHERE name = 'revocation') WHERE serial = $4 AND state = $5 AND reason = $6`,
+		state, int(reason), at, r.serial, r.state, int(r.reason)))
+	if err != nil {
+		return fmt.Errorf("change status: %w", err)
+	}
+	if !won {
+		return fmt.Errorf("change status of %s: it changed meanwhile", r.serial)
+	}
+	return nil
+}

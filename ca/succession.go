@@ -1,0 +1,250 @@
+package ca
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// predecessor is the newest certificate of a lineage, which another is to
+// follow.
+type predecessor struct {
+	lineage  *lineageRow
+	row      *issuanceRow // that made it
+	cert     *smx509.Certificate
+	subject  caapi.Subject
+	revoked  bool // a hold counts
+	held     bool
+	expected string // serial number that was asked for
+}
+
+// findPredecessor reads the newest certificate of the lineage to which a serial
+// number belongs.
+func (a *Authority) findPredecessor(ctx context.Context, tx *sql.Tx, serial string) (*predecessor, error) {
+	number, err := trust.ParseSerialHex(serial)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "%v", err)
+	}
+	p := &predecessor{expected: trust.SerialHex(number)}
+	var lineage string
+	err = tx.QueryRowContext(ctx, `SELECT lineage FROM ca_certificates WHERE serial = $1`, p.expected).Scan(&lineage)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("read certificate: %w", err)
+	}
+	if err != nil || lineage == "" {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no dual certificate of that serial number")
+	}
+	if p.lineage, err = readLineage(ctx, tx, lineage); err != nil {
+		return nil, err
+	}
+	if p.lineage == nil || p.lineage.head == "" {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "lineage %s has no certificate", lineage)
+	}
+	return p, a.readHead(ctx, tx, p)
+}
+
+func (a *Authority) readHead(ctx context.Context, tx *sql.Tx, p *predecessor) error {
+	var der []byte
+	var id, state string
+	var reason trust.Reason
+	err := tx.QueryRowContext(ctx, `SELECT der, issuance, state, reason FROM ca_certificates WHERE serial = $1`, p.lineage.head).Scan(&der, &id, &state, &reason)
+	if err != nil {
+		return fmt.Errorf("read certificate %s: %w", p.lineage.head, err)
+	}
+	p.revoked, p.held = state != stateGood, state != stateGood && reason == trust.CertificateHold
+	if p.cert, err = trust.ParseCertificate(der); err != nil {
+		return err
+	}
+	if p.row, err = readIssuance(ctx, tx, id); err != nil || p.row == nil {
+		return fmt.Errorf("issuance %s of certificate %s: %w", id, p.lineage.head, errors.Join(err, sql.ErrNoRows))
+	}
+	if err := json.Unmarshal([]byte(p.row.subject), &p.subject); err != nil {
+		return fmt.Errorf("stored subject: %w", err)
+	}
+	return nil
+}
+
+// check holds what every operation wants: the newest certificate, in force. A
+// held one can be reissued, because whoever lost a phone reports that first.
+func (p *predecessor) check(operation string, now time.Time) error {
+	switch {
+	case p.expected != p.row.signSerial && p.expected != p.row.encryptSerial:
+		return protocol.Errorf(protocol.CodeConflict, "certificate %s was followed by %s", p.expected, p.lineage.head)
+	case p.revoked && !p.held:
+		return protocol.Errorf(protocol.CodeCertRevoked, "certificate %s is revoked: only a new application helps", p.lineage.head)
+	case p.held && operation != opReissue:
+		return protocol.Errorf(protocol.CodeCertRevoked, "certificate %s is on hold", p.lineage.head)
+	case !now.Before(p.cert.NotAfter):
+		return protocol.Errorf(protocol.CodeCertExpired, "certificate %s ended on %s", p.lineage.head, p.cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// plan is what the next certificate of a lineage will say.
+func (a *Authority) plan(p *predecessor, code *codeRow) (caapi.Subject, time.Time, error) {
+	switch code.kind {
+	case opRenew:
+		end, err := renewedEnd(p.cert.NotAfter, code.years, a.now())
+		return p.subject, end, err
+	case opChange:
+		return code.subject, p.cert.NotAfter, checkChange(p.subject, code.subject)
+	case opReissue:
+		return p.subject, p.cert.NotAfter, nil
+	}
+	return caapi.Subject{}, time.Time{}, fmt.Errorf("operation %q", code.kind)
+}
+
+// authorise makes a one-use code for an operation on the certificate of a serial
+// number. What was authorised for its lineage before, and not used, is void.
+func (a *Authority) authorise(ctx context.Context, serial string, code codeRow, expires time.Duration) (*caapi.EnrolmentFile, error) {
+	if expires < time.Second || expires > maxExpiry {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "expiry out of bounds")
+	}
+	text, digest, err := drawCode()
+	if err != nil {
+		return nil, err
+	}
+	until := a.now().Add(expires).Unix()
+	var file *caapi.EnrolmentFile
+	err = a.db.Update(ctx, func(tx *sql.Tx) error {
+		p, err := a.findPredecessor(ctx, tx, serial)
+		if err != nil {
+			return err
+		}
+		if err := p.check(code.kind, a.now()); err != nil {
+			return err
+		}
+		if p.lineage.pending != "" {
+			return protocol.Errorf(protocol.CodeIssuanceConflict, "an issuance for this certificate is under way")
+		}
+		if code.kind == opChange {
+			code.subject = changedSubject(p.subject, code.subject)
+		}
+		subject, end, err := a.plan(p, &code)
+		if err != nil {
+			return err
+		}
+		if err := a.lintPlan(p, subject, end); err != nil {
+			return err
+		}
+		code.subject, code.lineage, code.predecessor = subject, p.lineage.id, p.lineage.head
+		if err := a.voidCodes(ctx, tx, p.lineage.id, "another code was made"); err != nil {
+			return err
+		}
+		file = a.codeFile(text, until, code)
+		return a.storeCode(ctx, tx, digest, until, code)
+	})
+	return file, err
+}
+
+// lintPlan lints the certificate to be, so that a code which could never be used
+// is not given out.
+func (a *Authority) lintPlan(p *predecessor, subject caapi.Subject, end time.Time) error {
+	key, err := throwAwayKey()
+	if err != nil {
+		return err
+	}
+	lineage, err := hex.DecodeString(p.lineage.id)
+	if err != nil {
+		return fmt.Errorf("stored lineage: %w", err)
+	}
+	request, err := a.leafRequest(subject, lineage)
+	if err != nil {
+		return err
+	}
+	if request.Serial, err = issuance.NewSerial(rand.Reader); err != nil {
+		return err
+	}
+	request.PublicKey, request.NotAfter = key, end.UTC()
+	request.NotBefore, _ = leafDates(a.now(), 0)
+	return a.lintOnly(request)
+}
+
+// successor is the pending issuance that follows the newest certificate of a
+// lineage. The caller has used the code; an error gives it back.
+func (a *Authority) successor(ctx context.Context, tx *sql.Tx, request *caapi.EnrolRequest, code *codeRow) (*issuanceRow, error) {
+	p, err := a.findPredecessor(ctx, tx, code.predecessor)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.check(code.kind, a.now()); err != nil {
+		return nil, err
+	}
+	if code.kind == opReissue {
+		err = checkReissue(request, code)
+	} else {
+		err = p.checkHolder(request)
+	}
+	if err != nil {
+		return nil, err
+	}
+	subject, end, err := a.plan(p, code)
+	if err != nil {
+		return nil, err
+	}
+	notBefore, _ := leafDates(a.now(), 0)
+	row, err := a.dualRow(code.kind, p.lineage.id, subject, notBefore, end)
+	if err != nil {
+		return nil, err
+	}
+	row.predecessor, row.keyRecord = p.lineage.head, p.row.keyRecord
+	switch {
+	case code.kind == opChange:
+		row.reason = trust.AffiliationChanged
+	case code.kind == opReissue:
+		row.reason = code.reason
+	}
+	if code.rekey {
+		row.keyRecord = ""
+	}
+	return row, nil
+}
+
+// checkHolder: a renewal or change comes from the phone that holds the
+// certificate, and its signing key says so. The code alone is worth nothing.
+func (p *predecessor) checkHolder(request *caapi.EnrolRequest) error {
+	if protocol.DeviceID(request.DeviceKey) != p.lineage.device {
+		return protocol.Errorf(protocol.CodeForbidden, "this phone does not hold the certificate: a reissue brings it to another")
+	}
+	serial, err := trust.ParseSerialHex(request.Predecessor)
+	if err != nil || trust.SerialHex(serial) != p.lineage.head {
+		return protocol.Errorf(protocol.CodeForbidden, "the request names another certificate than the code")
+	}
+	if !protocol.Verify(p.cert.PublicKey, request.SuccessionMessage(), request.Succession) {
+		return protocol.Errorf(protocol.CodeForbidden, "the request is not signed by the certificate's key")
+	}
+	return nil
+}
+
+// supersede revokes what an issuance replaces, in the transaction that stores
+// the new certificates: after a change of name and a reissue no signing
+// certificate of the lineage but the new one counts. A renewal leaves the old
+// ones to their end. Encryption certificates stay: what was encrypted to them
+// opens with the key that continues.
+func (a *Authority) supersede(ctx context.Context, tx *sql.Tx, r *issuanceRow) error {
+	if r.operation != opChange && r.operation != opReissue {
+		return nil
+	}
+	found, err := a.standing(ctx, tx, `lineage = $2 AND profile IN ('`+string(issuance.OrganisationSigning)+`', '`+string(issuance.PersonSigning)+`')`, r.lineage)
+	if err != nil {
+		return err
+	}
+	if _, err := a.stopAll(ctx, tx, found, r.reason, actorAuthority); err != nil {
+		return err
+	}
+	if r.operation == opReissue {
+		return a.retireDevice(ctx, tx, r)
+	}
+	return nil
+}
