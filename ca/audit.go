@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -54,6 +55,8 @@ const (
 type auditLog struct {
 	key crypto.Signer
 	now func() time.Time
+	// oids by which the listing reads certificates.
+	oids trust.OIDs
 }
 
 // auditHash is SM3(prefix | previous | u64 seq | u64 at | H(actor) | H(event) | H(content)).
@@ -102,11 +105,12 @@ func (l *auditLog) append(ctx context.Context, tx kmc.Querier, actor, event stri
 
 // issuedContent and revokedContent are the entries that a report counts.
 type issuedContent struct {
-	Serial   string `json:"serial"`
-	Profile  string `json:"profile"`
-	Digest   string `json:"digest"`
-	Lineage  string `json:"lineage,omitempty"`
-	Issuance string `json:"issuance,omitempty"`
+	Serial   string       `json:"serial"`
+	Profile  string       `json:"profile"`
+	Digest   string       `json:"digest"`
+	Lineage  string       `json:"lineage,omitempty"`
+	Issuance string       `json:"issuance,omitempty"`
+	Leaf     *leafContent `json:"leaf,omitempty"`
 }
 
 type revokedContent struct {

@@ -35,6 +35,7 @@ func auditedTables() []auditedTable {
 		{"ca_lineages", []string{"lineage"}, `SELECT * FROM ca_lineages WHERE lineage = $1`, `SELECT lineage, ca_lineages.* FROM ca_lineages`},
 		{"ca_destructions", []string{"destruction"}, `SELECT * FROM ca_destructions WHERE issuance = $1`, `SELECT issuance, ca_destructions.* FROM ca_destructions`},
 		{"kmc_keys", []string{"record", "records"}, `SELECT * FROM kmc_keys WHERE id = $1`, `SELECT id, kmc_keys.* FROM kmc_keys`},
+		{"ca_releases", []string{"release"}, `SELECT * FROM ca_releases WHERE id = $1`, `SELECT id, ca_releases.* FROM ca_releases`},
 	}
 }
 
@@ -85,6 +86,7 @@ func rowDigest(table string, columns []string, values []any) (string, error) {
 
 // rowQuerier is a transaction.
 type rowQuerier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 

@@ -19,6 +19,8 @@ type LogReport struct {
 	Revocations  int   `json:"revocations"`
 	// Rows of the database that were held against the log; 0 for an exported log.
 	Rows int `json:"rows"`
+	// Leaves of the public listing that were held against the log, likewise.
+	Leaves int `json:"leaves"`
 	// Head is signed where the verifier has the key, and otherwise the one that
 	// stood in the export.
 	Head Head `json:"head"`
@@ -85,6 +87,7 @@ type logCheck struct {
 	head                      Head // of the entries so far, not signed
 	certificates, revocations int
 	rows                      rowDigests
+	leaves                    [][]byte         // hashes, in the listing's order
 	kept                      map[int64][]Head // not met yet
 }
 
@@ -126,7 +129,7 @@ func (c *logCheck) entry(e auditEntry) error {
 	if err := c.rows.collect(e.Content); err != nil {
 		return fmt.Errorf("entry %d: %w", e.Seq, err)
 	}
-	return nil
+	return c.collectLeaf(e)
 }
 
 // end says whether every kept head was met.
@@ -146,6 +149,10 @@ func compareLog(ctx context.Context, tx *sql.Tx, check *logCheck) (*LogReport, e
 		if err := check.rows.compare(ctx, tx, table, found.add); err != nil {
 			return nil, err
 		}
+	}
+	report.Leaves = len(check.leaves)
+	if err := compareListing(ctx, tx, check.leaves, found.add); err != nil {
+		return nil, err
 	}
 	if len(found.Differences) > 0 {
 		slices.Sort(found.Differences)

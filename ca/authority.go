@@ -114,7 +114,7 @@ func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) err
 			return err
 		}
 	}
-	a.audit.now = a.now
+	a.audit.now, a.audit.oids = a.now, a.oids
 	kek, err := ring.read(keyKEK)
 	if err != nil {
 		return err
@@ -143,12 +143,6 @@ func sameAsFile(path string, cert *smx509.Certificate) error {
 		return fmt.Errorf("%s and the database hold different roots", filepath.Base(path))
 	}
 	return nil
-}
-
-func (a *Authority) auditRelease(ctx context.Context, tx kmc.Querier, r kmc.Release) error {
-	return a.audit.append(ctx, tx, actorAuthority, eventKeyReleased, map[string]string{
-		"record": r.ID, "lineage": r.Lineage, "reason": r.Reason, "to": r.To,
-	})
 }
 
 // Config of the authority.

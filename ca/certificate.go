@@ -32,7 +32,8 @@ type certificateRow struct {
 	cert                      *smx509.Certificate
 }
 
-// storeCertificate writes a certificate and its entry in the audit log.
+// storeCertificate writes a certificate, its leaf in the public listing and its
+// entry in the audit log.
 func storeCertificate(ctx context.Context, tx kmc.Querier, audit *auditLog, r certificateRow) error {
 	serial, digest := trust.SerialHex(r.cert.SerialNumber), trust.Digest(r.cert)
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_certificates (serial, profile, issuer, lineage, issuance, not_before, not_after, digest, der)
@@ -40,8 +41,12 @@ func storeCertificate(ctx context.Context, tx kmc.Querier, audit *auditLog, r ce
 		r.cert.NotBefore.Unix(), r.cert.NotAfter.Unix(), hex.EncodeToString(digest[:]), r.cert.Raw); err != nil {
 		return fmt.Errorf("store certificate: %w", err)
 	}
+	leaf, err := audit.publishCertificate(ctx, tx, r)
+	if err != nil {
+		return err
+	}
 	return audit.append(ctx, tx, actorAuthority, eventCertificate, issuedContent{
-		Serial: serial, Profile: string(r.profile), Digest: hex.EncodeToString(digest[:]), Lineage: r.lineage, Issuance: r.issuance,
+		Serial: serial, Profile: string(r.profile), Digest: hex.EncodeToString(digest[:]), Lineage: r.lineage, Issuance: r.issuance, Leaf: leaf,
 	})
 }
 

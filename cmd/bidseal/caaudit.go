@@ -135,8 +135,8 @@ func (v *verifyLogFlags) done(cmd *cobra.Command, report *ca.LogReport) error {
 		return err
 	}
 	return emit(cmd, report, func(w io.Writer) {
-		fmt.Fprintf(w, "%d entries, %d certificates, %d revocations, %d rows: the log verifies\nhead %d %x\n",
-			report.Entries, report.Certificates, report.Revocations, report.Rows, report.Head.Seq, []byte(report.Head.Hash))
+		fmt.Fprintf(w, "%d entries, %d certificates, %d revocations, %d rows, %d leaves: the log verifies\nhead %d %x\n",
+			report.Entries, report.Certificates, report.Revocations, report.Rows, report.Leaves, report.Head.Seq, []byte(report.Head.Hash))
 	})
 }
 
