@@ -15,15 +15,18 @@ import (
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/smx509"
+	"golang.org/x/sync/singleflight"
 )
 
 // responder holds the OCSP key, its certificate, and recent answers.
 type responder struct {
 	key crypto.Signer
 
+	flights singleflight.Group
+
 	mu      sync.Mutex
 	certs   map[string]*smx509.Certificate // by issuing authority
-	answers map[string]OCSPAnswer          // by digest of the request
+	answers map[string]OCSPAnswer          // by digest of the CertID
 }
 
 // maxOCSPAnswers bounds the cache; a full one is emptied.
@@ -38,69 +41,91 @@ type OCSPAnswer struct {
 	DER []byte
 	// ProducedAt and NextUpdate are zero for an error status.
 	ProducedAt, NextUpdate time.Time
-	// Cacheable says that the answer holds no nonce.
+	// Cacheable says that the answer is to one question and holds no nonce.
 	Cacheable bool
 
 	status trust.Status
 }
 
-// OCSP answers a question in DER. The status is read from the database for
-// every question, so that a revocation by another process counts at once; only
-// the signature is reused, for half the answer's life. A serial number that this
-// authority did not issue is unknown, never good.
+// OCSP answers a request in DER, which may ask about several certificates. Every
+// status is read from the database for every question, so that a revocation by
+// another process counts at once; only the signature is reused, for half the
+// answer's life, and never where a nonce has to be repeated. A serial number that
+// this authority did not issue is unknown, never good; so is a certificate of an
+// issuer other than the first that the request names. A request that names none
+// of ours is unauthorized (RFC 5019 2.2.3).
 func (a *Authority) OCSP(ctx context.Context, der []byte) (*OCSPAnswer, error) {
-	request, issuer, refusal := a.readOCSP(der)
-	if refusal != trust.Successful {
-		return &OCSPAnswer{DER: trust.OCSPError(refusal)}, nil
-	}
-	status, _, err := a.status(ctx, issuer.name, trust.SerialHex(request.Serial))
-	if err != nil {
-		return nil, err
-	}
-	name := string(protocol.H(der)) // not the question, which may be long
-	if request.Nonce == nil {
-		if answer, ok := a.ocsp.recall(name, status, a.now(), time.Duration(a.config.OCSPLifetime)/2); ok {
-			return &answer, nil
-		}
-	}
-	answer, err := a.answer(ctx, issuer, request, status)
-	if err != nil {
-		return nil, err
-	}
-	if answer.Cacheable {
-		a.ocsp.keep(name, *answer)
-	}
-	return answer, nil
-}
-
-// readOCSP reads a question, or answers with the status that refuses it.
-func (a *Authority) readOCSP(der []byte) (request *trust.OCSPRequest, issuer *issuing, refusal int) {
 	request, err := trust.ParseOCSPRequest(der)
 	if err != nil {
-		return nil, nil, trust.MalformedRequest
+		return &OCSPAnswer{DER: trust.OCSPError(trust.MalformedRequest)}, nil //nolint:nilerr // the answer says so
 	}
-	if issuer = a.issuers.about(request); issuer == nil {
-		return nil, nil, trust.Unauthorized
+	issuer := a.issuers.about(request)
+	if issuer == nil {
+		return &OCSPAnswer{DER: trust.OCSPError(trust.Unauthorized)}, nil
 	}
-	return request, issuer, trust.Successful
+	statuses := make([]trust.Status, len(request.Questions))
+	for i, question := range request.Questions {
+		statuses[i] = trust.Status{State: trust.Unknown}
+		if !question.About(issuer.Certificate()) {
+			continue
+		}
+		if statuses[i], _, err = a.status(ctx, issuer.name, trust.SerialHex(question.Serial)); err != nil {
+			return nil, err
+		}
+	}
+	if request.Nonce != nil || len(request.Questions) > 1 {
+		return a.answer(ctx, issuer, request, statuses)
+	}
+	return a.cached(ctx, issuer, request, statuses[0])
 }
 
-func (a *Authority) answer(ctx context.Context, issuer *issuing, request *trust.OCSPRequest, status trust.Status) (*OCSPAnswer, error) {
+// cached answers a single question without nonce. However many ask at once, one
+// answer is signed.
+func (a *Authority) cached(ctx context.Context, issuer *issuing, request *trust.OCSPRequest, status trust.Status) (*OCSPAnswer, error) {
+	id, err := request.Questions[0].ID()
+	if err != nil {
+		return nil, err
+	}
+	name := string(protocol.H(id))
+	if answer, ok := a.ocsp.recall(name, status, a.now(), time.Duration(a.config.OCSPLifetime)/2); ok {
+		return &answer, nil
+	}
+	// a status that differs is another flight: nobody gets what was true before
+	flight := fmt.Sprintf("%s/%d/%d/%d", name, status.State, status.Reason, status.RevokedAt.Unix())
+	shared, err, _ := a.ocsp.flights.Do(flight, func() (any, error) {
+		answer, err := a.answer(context.WithoutCancel(ctx), issuer, request, []trust.Status{status})
+		if err == nil {
+			answer.Cacheable = true
+			a.ocsp.keep(name, *answer)
+		}
+		return answer, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := *shared.(*OCSPAnswer) //nolint:forcetypeassert // the function above gives nothing else
+	return &answer, nil
+}
+
+// answer signs.
+func (a *Authority) answer(ctx context.Context, issuer *issuing, request *trust.OCSPRequest, statuses []trust.Status) (*OCSPAnswer, error) {
 	cert, err := a.responderCertificate(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
-	known := status
-	status.ProducedAt = a.now().UTC().Truncate(time.Second)
-	status.ThisUpdate = status.ProducedAt
-	status.NextUpdate = status.ProducedAt.Add(time.Duration(a.config.OCSPLifetime))
-	der, err := trust.Responder{Issuer: issuer.Certificate(), Certificate: cert, Key: a.ocsp.key}.Sign(rand.Reader, request, status)
+	known := statuses[0]
+	produced := a.now().UTC().Truncate(time.Second)
+	next := produced.Add(time.Duration(a.config.OCSPLifetime))
+	dated := make([]trust.Status, len(statuses))
+	for i, status := range statuses {
+		status.ProducedAt, status.ThisUpdate, status.NextUpdate = produced, produced, next
+		dated[i] = status
+	}
+	der, err := trust.Responder{Issuer: issuer.Certificate(), Certificate: cert, Key: a.ocsp.key}.Sign(rand.Reader, request, dated...)
 	if err != nil {
 		return nil, err
 	}
-	return &OCSPAnswer{
-		DER: der, ProducedAt: status.ProducedAt, NextUpdate: status.NextUpdate, Cacheable: request.Nonce == nil, status: known,
-	}, nil
+	return &OCSPAnswer{DER: der, ProducedAt: produced, NextUpdate: next, status: known}, nil
 }
 
 // recall finds an answer that says the same and is young enough.

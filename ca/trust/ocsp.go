@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/emmansun/gmsm/sm3"
@@ -131,14 +132,17 @@ func (c certID) matches(issuer *smx509.Certificate) bool {
 	return false
 }
 
-// NewOCSPRequest asks for the status of one certificate. The nonce (RFC 9654)
-// may be nil; 32 random bytes are recommended.
-func NewOCSPRequest(cert, issuer *smx509.Certificate, nonce []byte) ([]byte, error) {
-	id, err := newCertID(cert.SerialNumber, issuer, ocspHashes()[0])
-	if err != nil {
-		return nil, err
+// NewOCSPRequest asks for the status of certificates of one issuer, mostly one.
+// The nonce (RFC 9654) may be nil; 32 random bytes are recommended.
+func NewOCSPRequest(cert, issuer *smx509.Certificate, nonce []byte, more ...*smx509.Certificate) ([]byte, error) {
+	var request ocspRequest
+	for _, c := range append([]*smx509.Certificate{cert}, more...) {
+		id, err := newCertID(c.SerialNumber, issuer, ocspHashes()[0])
+		if err != nil {
+			return nil, err
+		}
+		request.TBS.Requests = append(request.TBS.Requests, singleRequest{Cert: id})
 	}
-	request := ocspRequest{TBS: tbsRequest{Requests: []singleRequest{{Cert: id}}}}
 	if nonce != nil {
 		ext, err := nonceExtension(nonce)
 		if err != nil {
@@ -175,6 +179,9 @@ func readNonce(extensions []pkix.Extension) ([]byte, error) {
 			}
 			continue
 		}
+		if nonce != nil {
+			return nil, fmt.Errorf("two nonces: %w", ErrMalformed)
+		}
 		if rest, err := asn1.Unmarshal(ext.Value, &nonce); err != nil || len(rest) != 0 || len(nonce) == 0 || len(nonce) > maxNonce {
 			return nil, fmt.Errorf("nonce: %w", ErrMalformed)
 		}
@@ -182,21 +189,44 @@ func readNonce(extensions []pkix.Extension) ([]byte, error) {
 	return nonce, nil
 }
 
-// OCSPRequest is a question about one certificate, as a responder reads it.
+// MaxOCSPQuestions is how many certificates one request may ask about.
+const MaxOCSPQuestions = 16
+
+// OCSPRequest is what a responder reads.
 type OCSPRequest struct {
+	// Questions in their order, at least one.
+	Questions []OCSPQuestion
+	// Nonce to be repeated in the answer, nil if the request has none.
+	Nonce []byte
+}
+
+// OCSPQuestion asks about one certificate.
+type OCSPQuestion struct {
 	// Serial of the certificate in question.
 	Serial *big.Int
-	// Nonce to be repeated in the answer, nil if the question has none.
-	Nonce []byte
-	id    certID
+	id     certID
 }
 
 // About reports whether the question concerns a certificate of this issuer.
-func (r *OCSPRequest) About(issuer *smx509.Certificate) bool { return r.id.matches(issuer) }
+func (q OCSPQuestion) About(issuer *smx509.Certificate) bool { return q.id.matches(issuer) }
 
-// ParseOCSPRequest reads a question (RFC 6960 4.1). Exactly one certificate may
-// be asked for; a signature on the question is not looked at. The error wraps
-// ErrMalformed or ErrCritical.
+// ID is the question's CertID in DER: what its answer depends on and repeats.
+func (q OCSPQuestion) ID() ([]byte, error) {
+	der, err := asn1.Marshal(q.id)
+	if err != nil {
+		return nil, fmt.Errorf("OCSP question: %w", err)
+	}
+	return der, nil
+}
+
+// About reports whether some question concerns a certificate of this issuer.
+func (r *OCSPRequest) About(issuer *smx509.Certificate) bool {
+	return slices.ContainsFunc(r.Questions, func(q OCSPQuestion) bool { return q.About(issuer) })
+}
+
+// ParseOCSPRequest reads a request (RFC 6960 4.1) with 1 to MaxOCSPQuestions
+// questions; a signature on it is not looked at. The error wraps ErrMalformed or
+// ErrCritical.
 func ParseOCSPRequest(der []byte) (*OCSPRequest, error) {
 	if len(der) > MaxOCSPSize {
 		return nil, fmt.Errorf("OCSP request of %d bytes: %w", len(der), ErrMalformed)
@@ -206,26 +236,36 @@ func ParseOCSPRequest(der []byte) (*OCSPRequest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OCSP request: %w: %w", ErrMalformed, err)
 	}
-	if len(rest) != 0 || request.TBS.Version != 0 || len(request.TBS.Requests) != 1 {
-		return nil, fmt.Errorf("OCSP request: not one question of version 1: %w", ErrMalformed)
+	if n := len(request.TBS.Requests); len(rest) != 0 || request.TBS.Version != 0 || n == 0 || n > MaxOCSPQuestions {
+		return nil, fmt.Errorf("OCSP request of version %d with %d questions: %w", request.TBS.Version+1, n, ErrMalformed)
 	}
-	single := request.TBS.Requests[0]
+	parsed := new(OCSPRequest)
+	for _, single := range request.TBS.Requests {
+		if err := single.check(); err != nil {
+			return nil, err
+		}
+		parsed.Questions = append(parsed.Questions, OCSPQuestion{Serial: single.Cert.Serial, id: single.Cert})
+	}
+	parsed.Nonce, err = readNonce(request.TBS.Extensions)
+	return parsed, err
+}
+
+func (single *singleRequest) check() error {
 	if single.Cert.Serial == nil || single.Cert.Serial.Sign() <= 0 || single.Cert.Serial.BitLen() > 160 {
-		return nil, fmt.Errorf("OCSP request: serial number: %w", ErrMalformed)
+		return fmt.Errorf("OCSP request: serial number: %w", ErrMalformed)
 	}
-	// The answer repeats the CertID. SHA-1, SHA-256 and SM3 have no parameters but
-	// NULL (RFC 5754 2, GM/T 0006).
+	// The answer repeats the CertID. A digest is at most 64 bytes; SHA-1, SHA-256
+	// and SM3 have no parameters but NULL (RFC 5754 2, GM/T 0006).
+	if len(single.Cert.NameHash) > 64 || len(single.Cert.KeyHash) > 64 {
+		return fmt.Errorf("OCSP request: digests: %w", ErrMalformed)
+	}
 	if p := single.Cert.HashAlgorithm.Parameters.FullBytes; len(p) != 0 && !bytes.Equal(p, asn1.NullBytes) {
-		return nil, fmt.Errorf("OCSP request: parameters of a digest: %w", ErrMalformed)
+		return fmt.Errorf("OCSP request: parameters of a digest: %w", ErrMalformed)
 	}
 	for _, ext := range single.Extensions {
 		if ext.Critical {
-			return nil, fmt.Errorf("extension %v: %w", ext.Id, ErrCritical)
+			return fmt.Errorf("extension %v: %w", ext.Id, ErrCritical)
 		}
 	}
-	nonce, err := readNonce(request.TBS.Extensions)
-	if err != nil {
-		return nil, err
-	}
-	return &OCSPRequest{Serial: single.Cert.Serial, Nonce: nonce, id: single.Cert}, nil
+	return nil
 }

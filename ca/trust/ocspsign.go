@@ -22,15 +22,42 @@ type Responder struct {
 	Key crypto.Signer
 }
 
-// Sign answers a question with a status whose State, ThisUpdate, NextUpdate and
-// ProducedAt are set (whole seconds are written), and RevokedAt and Reason where
-// the certificate is revoked. The nonce of the question is repeated.
-func (o Responder) Sign(random io.Reader, request *OCSPRequest, status Status) ([]byte, error) {
-	if !request.About(o.Issuer) {
-		return nil, fmt.Errorf("OCSP question for another issuer: %w", ErrStatusMismatch)
+// Sign answers a request with one status for each of its questions, in their
+// order. State, ThisUpdate, NextUpdate and ProducedAt are set (whole seconds are
+// written; ProducedAt is the first status's), and RevokedAt and Reason where the
+// certificate is revoked. Questions about other issuers can be answered by
+// Unknown alone. The nonce of the request is repeated.
+func (o Responder) Sign(random io.Reader, request *OCSPRequest, statuses ...Status) ([]byte, error) {
+	if len(statuses) == 0 || len(statuses) != len(request.Questions) {
+		return nil, fmt.Errorf("%d OCSP answers to %d questions: %w", len(statuses), len(request.Questions), ErrMalformed)
 	}
+	data := responseData{
+		Responder:  asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: o.Certificate.RawSubject},
+		ProducedAt: statuses[0].ProducedAt.UTC().Truncate(time.Second),
+	}
+	for i, question := range request.Questions {
+		if statuses[i].State != Unknown && !question.About(o.Issuer) {
+			return nil, fmt.Errorf("OCSP question for another issuer: %w", ErrStatusMismatch)
+		}
+		single, err := question.answer(statuses[i])
+		if err != nil {
+			return nil, err
+		}
+		data.Responses = append(data.Responses, single)
+	}
+	if request.Nonce != nil {
+		ext, err := nonceExtension(request.Nonce)
+		if err != nil {
+			return nil, err
+		}
+		data.Extensions = []pkix.Extension{ext}
+	}
+	return o.seal(random, data)
+}
+
+func (q OCSPQuestion) answer(status Status) (singleResponse, error) {
 	single := singleResponse{
-		Cert:       request.id,
+		Cert:       q.id,
 		ThisUpdate: status.ThisUpdate.UTC().Truncate(time.Second),
 		NextUpdate: status.NextUpdate.UTC().Truncate(time.Second),
 	}
@@ -42,21 +69,9 @@ func (o Responder) Sign(random io.Reader, request *OCSPRequest, status Status) (
 	case Unknown:
 		single.Unknown = true
 	default:
-		return nil, fmt.Errorf("OCSP answer with %v: %w", status.State, ErrMalformed)
+		return single, fmt.Errorf("OCSP answer with %v: %w", status.State, ErrMalformed)
 	}
-	data := responseData{
-		Responder:  asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: o.Certificate.RawSubject},
-		ProducedAt: status.ProducedAt.UTC().Truncate(time.Second),
-		Responses:  []singleResponse{single},
-	}
-	if request.Nonce != nil {
-		ext, err := nonceExtension(request.Nonce)
-		if err != nil {
-			return nil, err
-		}
-		data.Extensions = []pkix.Extension{ext}
-	}
-	return o.seal(random, data)
+	return single, nil
 }
 
 func (o Responder) seal(random io.Reader, data responseData) ([]byte, error) {

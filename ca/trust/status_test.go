@@ -42,7 +42,7 @@ func answer(t testing.TB, c testChain, r trust.Responder, nonce []byte, status t
 	must(t, err)
 	request, err := trust.ParseOCSPRequest(der)
 	must(t, err)
-	if request.Serial.Cmp(c.leaf.cert.SerialNumber) != 0 || !bytes.Equal(request.Nonce, nonce) || request.About(c.root.cert) {
+	if request.Questions[0].Serial.Cmp(c.leaf.cert.SerialNumber) != 0 || !bytes.Equal(request.Nonce, nonce) || request.About(c.root.cert) {
 		t.Fatal("the request came out otherwise than it went in")
 	}
 	der, err = r.Sign(rand.Reader, request, status)
