@@ -91,10 +91,10 @@ func TestListingNamesNobody(t *testing.T) {
 // TestVerifyLogFindsAnAlteredListing: leaves and nodes.
 func TestVerifyLogFindsAnAlteredListing(t *testing.T) {
 	for name, query := range map[string]string{
-		"leaf altered":   `UPDATE ca_tree_leaves SET data = replace(data, 'admin', 'user') WHERE idx = 3`,
+		"leaf altered":   `UPDATE ca_tree_leaves SET data = zeroblob(200) WHERE idx = 3`,
 		"leaf removed":   `DELETE FROM ca_tree_leaves WHERE idx = 2`,
 		"end removed":    `DELETE FROM ca_tree_leaves WHERE idx = 4`,
-		"leaf added":     `INSERT INTO ca_tree_leaves (idx, name, data) VALUES (5, 'x', x'00')`,
+		"leaf added":     `INSERT INTO ca_tree_leaves (idx, name, data) VALUES (5, 'x', zeroblob(1))`,
 		"leaves swapped": `UPDATE ca_tree_leaves SET data = (SELECT data FROM ca_tree_leaves WHERE idx = 1) WHERE idx = 3`,
 		"node altered":   `UPDATE ca_tree_nodes SET hash = zeroblob(32) WHERE level = 1 AND idx = 1`,
 		"node removed":   `DELETE FROM ca_tree_nodes WHERE level = 0 AND idx = 3`,

@@ -31,6 +31,28 @@ func (c *logCheck) collectLeaf(e auditEntry) error {
 
 // compareListing holds the stored listing, leaves and tree, against the log.
 func compareListing(ctx context.Context, tx rowQuerier, leaves [][]byte, report func(string)) error {
+	if err := compareLeaves(ctx, tx, leaves, report); err != nil {
+		return err
+	}
+	level := 0
+	for ; len(leaves) > 0; level++ {
+		if err := compareNodes(ctx, tx, level, leaves, report); err != nil {
+			return err
+		}
+		leaves = above(leaves)
+	}
+	var more int64
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_tree_nodes WHERE level >= $1`, level).Scan(&more); err != nil {
+		return fmt.Errorf("read the tree: %w", err)
+	}
+	if more != 0 {
+		report(fmt.Sprintf("the tree has %d nodes at level %d and above", more, level))
+	}
+	return nil
+}
+
+// compareLeaves holds the stored leaves against those of the log.
+func compareLeaves(ctx context.Context, tx rowQuerier, leaves [][]byte, report func(string)) error {
 	rows, err := tx.QueryContext(ctx, `SELECT idx, data FROM ca_tree_leaves ORDER BY idx`)
 	if err != nil {
 		return fmt.Errorf("read the listing: %w", err)
@@ -56,20 +78,6 @@ func compareListing(ctx context.Context, tx rowQuerier, leaves [][]byte, report 
 	}
 	for ; next < int64(len(leaves)); next++ {
 		report(fmt.Sprintf("leaf %d of the listing is missing", next))
-	}
-	level := 0
-	for ; len(leaves) > 0; level++ {
-		if err := compareNodes(ctx, tx, level, leaves, report); err != nil {
-			return err
-		}
-		leaves = above(leaves)
-	}
-	var more int64
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_tree_nodes WHERE level >= $1`, level).Scan(&more); err != nil {
-		return fmt.Errorf("read the tree: %w", err)
-	}
-	if more != 0 {
-		report(fmt.Sprintf("the tree has %d nodes at level %d and above", more, level))
 	}
 	return nil
 }
