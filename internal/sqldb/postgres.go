@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -135,6 +136,36 @@ func (postgresEngine) migrating(ctx context.Context, tx *sql.Tx) (known bool, er
 	err = tx.QueryRowContext(ctx, `SELECT to_regclass('schema_migrations') IS NOT NULL`).Scan(&known)
 	return known, err
 }
+
+// claim keeps one reading connection for the lock of its session.
+func (postgresEngine) claim(ctx context.Context, pool *sql.DB, name string) (release func() error, err error) {
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", name, err)
+	}
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1::int, hashtext(current_schema()::text))`, lockKey(name)); err != nil {
+		var answer *pgconn.PgError
+		if errors.As(err, &answer) && answer.Code == lockNotAvailable {
+			err = ErrClaimed
+		}
+		return nil, errors.Join(fmt.Errorf("claim %s: %w", name, err), conn.Close())
+	}
+	return func() error {
+		// The session goes with its lock, whatever else became of it.
+		return ignoreBad(conn.Raw(func(any) error { return driver.ErrBadConn }))
+	}, nil
+}
+
+// ignoreBad: a connection that is declared bad is closed, which was the purpose.
+func ignoreBad(err error) error {
+	if errors.Is(err, driver.ErrBadConn) {
+		return nil
+	}
+	return err
+}
+
+// lockNotAvailable: lock_timeout has passed.
+const lockNotAvailable = "55P03"
 
 // lost reports whether a failure is that of a connection, and not the server's
 // answer: or the answer of a server that ends (class 57P: shutdown, crash, start).

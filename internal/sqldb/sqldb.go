@@ -22,6 +22,19 @@ type engine interface {
 	// migrating makes tx the only one that changes any component's schema, and
 	// reports whether the table of migrations is there.
 	migrating(ctx context.Context, tx *sql.Tx) (known bool, err error)
+	// claim is Claim.
+	claim(ctx context.Context, pool *sql.DB, name string) (release func() error, err error)
+}
+
+// ErrClaimed: another process holds the claim.
+var ErrClaimed = errors.New("another process holds the claim")
+
+// Claim gives a name to one process at a time, until release is called, the
+// process ends or its connection is lost: a guard against two that should be one,
+// on which nothing stored may depend. It waits a while for a holder that has just
+// died. A file has no claims: every one is given.
+func (d *DB) Claim(ctx context.Context, name string) (release func() error, err error) {
+	return d.engine.claim(ctx, d.read, name)
 }
 
 // Close ends all connections. With the last one the write-ahead log of an SQLite

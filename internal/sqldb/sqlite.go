@@ -81,3 +81,7 @@ func (sqliteEngine) migrating(ctx context.Context, tx *sql.Tx) (known bool, err 
 	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations'`).Scan(&n)
 	return n > 0, err
 }
+
+func (sqliteEngine) claim(context.Context, *sql.DB, string) (func() error, error) {
+	return func() error { return nil }, nil
+}

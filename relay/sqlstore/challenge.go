@@ -212,8 +212,8 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 		return nil, fmt.Errorf("list old challenges: %w", err)
 	}
 	now := s.clock().UnixMilli()
-	if !s.nonces.expire(now) && len(old) == 0 {
-		return nil, nil
+	if work, err := s.expiredNonces(ctx, now); err != nil || !work && len(old) == 0 {
+		return nil, err
 	}
 	err = s.write(ctx, func(tx *txn) (late, error) {
 		for _, cid := range old {
@@ -233,7 +233,7 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 	return old, nil
 }
 
-// Hit counts in memory: a SQL relay has one node.
+// Hit counts in memory: nodes of one database count each for itself.
 func (s *Store) Hit(_ context.Context, key string, window time.Duration) (int, error) {
 	return s.hits.hit(key, window), nil
 }

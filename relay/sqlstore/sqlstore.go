@@ -1,11 +1,19 @@
 // Package sqlstore keeps a relay's state, ends, ledger and directory in one SQL
-// database: it is a relay.Store, relay.Outcomes, relay.Joint and
-// relay.Directory.
+// database, an SQLite file or PostgreSQL: it is a relay.Store, relay.Outcomes,
+// relay.Joint and relay.Directory.
 //
 // All writes go through one goroutine. It takes what is waiting, up to 128
 // operations, and commits them in one transaction, each under a savepoint of its
 // own; the ledger's head is taken last; answers are given after the commit. What
 // was answered is durable.
+//
+// A file has one node. On PostgreSQL any number of nodes may share one database:
+// their writers take turns (see package sqldb), and what one of them waits with
+// is gathered when its turn has come, so that batches grow with the load. Nothing
+// that decides is kept in a node's memory there: nonces are rows, not a cache.
+// Only counters (Hit) stay each node's own. What a database does not do is wake
+// the other nodes: nodes that share one need the Bus of another backend, and one
+// that has none says so with Alone.
 package sqlstore
 
 import (
@@ -35,6 +43,8 @@ type Store struct {
 	id    string
 	hits  *counters
 	reads *reads
+	// shared: other nodes may write to the database, too.
+	shared bool
 
 	nonces   nonces
 	prepared map[string]*sql.Stmt // owned by the writer
@@ -55,14 +65,42 @@ var (
 // ErrClosed: the store was closed before it took the operation.
 var ErrClosed = errors.New("store is closed")
 
-// Open opens the database file, brings its schema up to date and starts the
+// Database says where a Store keeps its data.
+type Database struct {
+	// Location is the path of a file, or the URL of a PostgreSQL database without
+	// a password: postgres://relay@db.example.cn/bidseal?sslmode=verify-full. See
+	// package sqldb for its parameters.
+	Location string
+	// PasswordFile holds the password for PostgreSQL in its first line.
+	PasswordFile string
+	// Readers bounds the reading connections to PostgreSQL; 0 chooses by processors.
+	Readers int
+}
+
+func (d Database) source() sqldb.Source {
+	return sqldb.Source{Location: d.Location, PasswordFile: d.PasswordFile, Readers: d.Readers, Component: component}
+}
+
+// component is the relay's name in a database with others.
+const component = "relay"
+
+// Server reports whether the location is a PostgreSQL URL and not a file.
+func (d Database) Server() bool { return d.source().Server() }
+
+// Open is OpenDatabase for a location that needs nothing besides.
+func Open(ctx context.Context, location string, clock func() time.Time) (*Store, error) {
+	return OpenDatabase(ctx, Database{Location: location}, clock)
+}
+
+// OpenDatabase opens a database, brings its schema up to date and starts the
 // writer. The clock gives the store's time.
-func Open(ctx context.Context, path string, clock func() time.Time) (*Store, error) {
-	db, err := sqldb.OpenSQLite(ctx, path)
+func OpenDatabase(ctx context.Context, d Database, clock func() time.Time) (*Store, error) {
+	db, err := sqldb.Open(ctx, d.source())
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, clock: clock, hits: newCounters(clock), reads: newReads(db.Reader()),
+	shared := d.Server()
+	s := &Store{db: db, clock: clock, hits: newCounters(clock), reads: newReads(db.Reader(), !shared), shared: shared,
 		nonces: nonces{until: map[string]int64{}}, prepared: map[string]*sql.Stmt{}, queue: make(chan *op, maxBatch),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	if err := s.prepare(ctx); err != nil {
@@ -73,6 +111,21 @@ func Open(ctx context.Context, path string, clock func() time.Time) (*Store, err
 	}
 	go s.writer()
 	return s, nil
+}
+
+// ErrNotAlone: another node serves on the same database.
+var ErrNotAlone = errors.New("another relay node serves on this database")
+
+// Alone says that this node wakes no other, and fails with ErrNotAlone where
+// another has said so. It holds until release, or until the connection is lost:
+// it is a guard against a wrong configuration, and nothing that is stored depends
+// on it. It waits a moment for a node that has just died.
+func (s *Store) Alone(ctx context.Context) (release func() error, err error) {
+	release, err = s.db.Claim(ctx, "relay node without a bus")
+	if errors.Is(err, sqldb.ErrClaimed) {
+		err = ErrNotAlone
+	}
+	return release, err
 }
 
 func (s *Store) prepare(ctx context.Context) error {

@@ -1,16 +1,15 @@
 package sqlstore
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/bidseal/bidseal/relay/storetest"
 )
 
-func backend(t *testing.T, path string, clock func() time.Time) storetest.Backend {
+func backend(t *testing.T, location string, clock func() time.Time) storetest.Backend {
 	t.Helper()
-	s, err := Open(t.Context(), path, clock)
+	s, err := Open(t.Context(), location, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,12 +26,12 @@ func backend(t *testing.T, path string, clock func() time.Time) storetest.Backen
 	t.Cleanup(shut)
 	return storetest.Backend{Store: s, Outcomes: s, Reopen: func(t *testing.T) storetest.Backend {
 		shut()
-		return backend(t, path, clock)
+		return backend(t, location, clock)
 	}}
 }
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) storetest.Backend {
-		return backend(t, filepath.Join(t.TempDir(), "relay.db"), clock)
+		return backend(t, newLocation(t), clock)
 	})
 }

@@ -10,6 +10,7 @@ import (
 // queries it ran is noted, so that the writer prepares them for the next one.
 // Queries are constants of this package: there are few.
 type txn struct {
+	ctx      context.Context // of the whole batch
 	tx       *sql.Tx
 	prepared map[string]*sql.Stmt
 	missing  map[string]struct{}
@@ -17,7 +18,7 @@ type txn struct {
 
 func (t *txn) stmt(query string) *sql.Stmt {
 	if s := t.prepared[query]; s != nil {
-		return t.tx.StmtContext(context.Background(), s)
+		return t.tx.StmtContext(t.ctx, s)
 	}
 	t.missing[query] = struct{}{}
 	return nil
@@ -26,27 +27,31 @@ func (t *txn) stmt(query string) *sql.Stmt {
 // Exec runs a statement.
 func (t *txn) Exec(query string, args ...any) (sql.Result, error) {
 	if s := t.stmt(query); s != nil { //nolint:sqlclosecheck // lives as long as the store
-		return s.Exec(args...)
+		return s.ExecContext(t.ctx, args...)
 	}
-	return t.tx.Exec(query, args...)
+	return t.tx.ExecContext(t.ctx, query, args...)
 }
 
 // QueryRow reads one row.
 func (t *txn) QueryRow(query string, args ...any) *sql.Row {
 	if s := t.stmt(query); s != nil { //nolint:sqlclosecheck // lives as long as the store
-		return s.QueryRow(args...)
+		return s.QueryRowContext(t.ctx, args...)
 	}
-	return t.tx.QueryRow(query, args...)
+	return t.tx.QueryRowContext(t.ctx, query, args...)
 }
 
-// reads are the prepared statements of the reading connections.
+// reads are the prepared statements of the reading connections. PostgreSQL's
+// driver prepares by itself, for each connection.
 type reads struct {
-	db *sql.DB
-	mu sync.RWMutex
-	by map[string]*sql.Stmt
+	db      *sql.DB
+	prepare bool
+	mu      sync.RWMutex
+	by      map[string]*sql.Stmt
 }
 
-func newReads(db *sql.DB) *reads { return &reads{db: db, by: map[string]*sql.Stmt{}} }
+func newReads(db *sql.DB, prepare bool) *reads {
+	return &reads{db: db, prepare: prepare, by: map[string]*sql.Stmt{}}
+}
 
 func (r *reads) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	r.mu.RLock()
@@ -70,6 +75,9 @@ func (r *reads) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 
 // rows reads rows; the caller closes them and asks their Err.
 func (r *reads) rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if !r.prepare {
+		return r.db.QueryContext(ctx, query, args...)
+	}
 	s, err := r.stmt(ctx, query) //nolint:sqlclosecheck // lives as long as the store
 	if err != nil {
 		return nil, err
@@ -79,6 +87,9 @@ func (r *reads) rows(ctx context.Context, query string, args ...any) (*sql.Rows,
 
 // row reads one row into dest.
 func (r *reads) row(ctx context.Context, query string, args ...any) scanner {
+	if !r.prepare {
+		return r.db.QueryRowContext(ctx, query, args...)
+	}
 	s, err := r.stmt(ctx, query) //nolint:sqlclosecheck // lives as long as the store
 	if err != nil {
 		return failed{err}

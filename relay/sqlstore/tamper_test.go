@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -28,7 +27,7 @@ func TestTamperedLedger(t *testing.T) {
 	const entries = 4
 	open := func(t *testing.T) *Store {
 		t.Helper()
-		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "relay.db"), time.Now)
+		s, err := Open(t.Context(), newLocation(t), time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}

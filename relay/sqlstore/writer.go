@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // maxBatch is how many waiting operations one transaction takes.
@@ -73,14 +74,14 @@ func (s *Store) writer() {
 	for {
 		select {
 		case o := <-s.queue:
-			s.commit(s.gather(o))
+			s.commit([]*op{o}, s.gather)
 		case <-s.stop:
 			for {
 				select {
 				case o := <-s.queue:
-					s.commit(s.gather(o))
+					s.commit([]*op{o}, s.gather)
 				default:
-					s.commit(nil) // the last nonces
+					s.commit(nil, nil) // the last nonces
 					return
 				}
 			}
@@ -88,9 +89,8 @@ func (s *Store) writer() {
 	}
 }
 
-// gather takes what is waiting besides the first.
-func (s *Store) gather(first *op) []*op {
-	batch := []*op{first}
+// gather adds what is waiting.
+func (s *Store) gather(batch []*op) []*op {
 	for len(batch) < maxBatch {
 		select {
 		case o := <-s.queue:
@@ -105,13 +105,21 @@ func (s *Store) gather(first *op) []*op {
 // errLate marks a failure that undoes the whole batch because of one operation.
 var errLate = errors.New("second part failed")
 
-// commit runs a batch in one transaction and answers afterwards.
-func (s *Store) commit(batch []*op) {
-	// The transaction belongs to no single caller, so none of their contexts ends it.
+// commitLimit bounds a transaction on a server, which may be out of reach.
+const commitLimit = 30 * time.Second
+
+// commit runs a batch in one transaction and answers afterwards. more adds to it
+// when the transaction has begun: other writers may have been waited for.
+func (s *Store) commit(batch []*op, more func([]*op) []*op) {
+	ctx, cancel := s.batchContext()
+	defer cancel()
 	unsaved := s.nonces.take()
 	missing := map[string]struct{}{}
-	err := s.db.Update(context.Background(), func(tx *sql.Tx) error {
-		t := &txn{tx: tx, prepared: s.prepared, missing: missing}
+	err := s.db.Update(ctx, func(tx *sql.Tx) error {
+		t := &txn{ctx: ctx, tx: tx, prepared: s.prepared, missing: missing}
+		if more != nil {
+			batch = more(batch)
+		}
 		if err := saveNonces(t, unsaved); err != nil {
 			return err
 		}
@@ -122,7 +130,7 @@ func (s *Store) commit(batch []*op) {
 	}
 	if errors.Is(err, errLate) && len(batch) > 1 {
 		for _, o := range batch { // one by one: only the culprit fails
-			s.commit([]*op{o})
+			s.commit([]*op{o}, nil)
 		}
 		return
 	}
@@ -132,9 +140,18 @@ func (s *Store) commit(batch []*op) {
 		}
 		o.done <- o.err
 	}
-	if err == nil {
+	if err == nil && !s.shared {
 		s.prepareAll(missing)
 	}
+}
+
+// batchContext belongs to no single caller, so that none of theirs ends a batch.
+// A file needs no limit, and its driver pays for one with each statement.
+func (s *Store) batchContext() (context.Context, context.CancelFunc) {
+	if s.shared {
+		return context.WithTimeout(context.Background(), commitLimit)
+	}
+	return context.Background(), func() {}
 }
 
 // prepareAll prepares for the next batch what this one had to parse. A query

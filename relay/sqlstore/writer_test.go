@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -18,7 +17,7 @@ import (
 // batch holds.
 func idle(t *testing.T) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "relay.db"), time.Now)
+	s, err := Open(t.Context(), newLocation(t), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func newOp(ctx context.Context, run func(tx *txn) (late, error)) *op {
 	return &op{ctx: ctx, run: run, done: make(chan error, 1)}
 }
 
-func insertNonce(tx *txn, nonce string) error {
+func putNonce(tx *txn, nonce string) error {
 	_, err := tx.Exec(`INSERT INTO relay_nonce (nonce, until) VALUES ($1, 0)`, nonce)
 	return err
 }
@@ -71,7 +70,7 @@ func TestBatch(t *testing.T) {
 	note := func(name string, err error) func(tx *txn) (late, error) {
 		return func(tx *txn) (late, error) {
 			order = append(order, name)
-			if insertErr := insertNonce(tx, name); insertErr != nil {
+			if insertErr := putNonce(tx, name); insertErr != nil {
 				return nil, insertErr
 			}
 			return func(*txn, *ledger) error {
@@ -84,7 +83,7 @@ func TestBatch(t *testing.T) {
 		}
 	}
 	batch := []*op{newOp(t.Context(), note("a", nil)), newOp(t.Context(), note("b", refused)), newOp(gone, note("c", nil)), newOp(t.Context(), note("d", nil))}
-	s.commit(batch)
+	s.commit(batch, nil)
 	if want := []string{"a", "b", "d", "late a", "late d"}; !slices.Equal(order, want) {
 		t.Fatalf("order %q", order)
 	}
@@ -102,11 +101,11 @@ func TestBatch(t *testing.T) {
 func TestBatchFailsAsAWhole(t *testing.T) {
 	s := idle(t)
 	batch := []*op{
-		newOp(t.Context(), func(tx *txn) (late, error) { return nil, insertNonce(tx, "a") }),
+		newOp(t.Context(), func(tx *txn) (late, error) { return nil, putNonce(tx, "a") }),
 		newOp(t.Context(), func(tx *txn) (late, error) { return nil, errors.Join(tx.tx.Rollback()) }),
-		newOp(t.Context(), func(tx *txn) (late, error) { return nil, insertNonce(tx, "b") }),
+		newOp(t.Context(), func(tx *txn) (late, error) { return nil, putNonce(tx, "b") }),
 	}
-	s.commit(batch)
+	s.commit(batch, nil)
 	for i, o := range batch {
 		if err := <-o.done; err == nil {
 			t.Errorf("operation %d succeeded", i)
@@ -150,7 +149,7 @@ func TestEndsOfOneBatch(t *testing.T) {
 	for range given {
 		batch = append(batch, <-s.queue)
 	}
-	s.commit(batch)
+	s.commit(batch, nil)
 	for range given {
 		if i := <-done; errs[i] != nil {
 			t.Fatal(errs[i])
