@@ -71,6 +71,11 @@ redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster 
 	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
 	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/bidseal
 
+.PHONY: postgres
+postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, too (needs postgresql-15, redis-server)
+	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca
+	$(GO) test -tags redis,postgres -count=1 -timeout 10m $(TESTFLAGS) ./relay
+
 .PHONY: e2e
 e2e: build ## drive the demo in headless Chromium (needs chromium, fonts-noto-cjk)
 	BIDSEAL_BIN=$(CURDIR)/bin/bidseal $(GO) test -tags e2e -count=1 -timeout 15m $(TESTFLAGS) ./test/e2e/... ./sdk/widget/...

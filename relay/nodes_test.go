@@ -42,7 +42,7 @@ func onRedis(t testing.TB, w *world, addresses ...string) option {
 func nodes(t testing.TB, front func(http.Handler) http.Handler, addresses ...string) (one, two *world) {
 	t.Helper()
 	var clock clock
-	one = &world{t: t, clock: &clock, front: front, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t), path: t.TempDir() + "/relay.db", state: addresses[0]}
+	one = &world{t: t, clock: &clock, front: front, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t), path: newEnds(t), state: addresses[0]}
 	one.start(onRedis(t, one, addresses...))
 	t.Cleanup(one.stop)
 	one.platform = one.newPlatform("p1", pageOrigin)

@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,7 +115,7 @@ type option func(*relay.Config)
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{}, authority: newAuthority(t), passKey: newSM2(t), ledgerKey: newSM2(t),
-		path: filepath.Join(t.TempDir(), "relay.db"), state: newState(t)}
+		path: newEnds(t), state: newState(t)}
 	w.start(options...)
 	t.Cleanup(w.stop)
 	w.platform = w.newPlatform("p1", "https://bid.example.cn")
