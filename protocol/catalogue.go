@@ -56,7 +56,12 @@ const (
 	CodeSealVoid         Code = "seal_void"
 	CodeContextMismatch  Code = "context_mismatch"
 	CodeUnwrapFailed     Code = "unwrap_failed"
+	CodeAssistUntrusted  Code = "assist_untrusted"
+	CodeKeystoreGone     Code = "keystore_gone"
 	CodePasswordLocked   Code = "password_locked"
+	CodePasswordOffline  Code = "password_offline"
+	CodeRealNameToken    Code = "real_name_token_invalid"
+	CodeResetUnavailable Code = "reset_unavailable"
 	CodePasswordWeak     Code = "password_weak"
 	CodePasswordWrong    Code = "password_wrong"
 	CodeNoCertificate    Code = "no_certificate"
@@ -143,7 +148,12 @@ func entries() map[Code]Entry {
 		CodeSealVoid:         {409, false, SideBidder, "The seal is not valid.", "印章已失效", "Choose another seal.", "请选择其他有效印章，或重新申请印章。"},
 		CodeContextMismatch:  {409, false, SidePlatform, "An item belongs to another project.", "文件与项目信息不一致", "The platform must correct the list.", "请不要继续操作，并联系招投标平台。"},
 		CodeUnwrapFailed:     {409, false, SideBidder, "An item could not be opened with this certificate.", "所选证书无法解密文件", "Choose the certificate the file was sealed for.", "请选择加密投标文件时使用的证书。"},
-		CodePasswordLocked:   {423, false, SideBidder, "The certificate is locked after too many wrong passwords.", "证书密码已锁定", "Reset the password.", "请在【证书管理】中重置密码。"},
+		CodePasswordLocked:   {423, false, SideBidder, "The certificate is locked after too many wrong passwords.", "证书密码已锁定", "Reset the password after a real-name check, or have the certificate reissued.", "请在【证书管理】中通过实名核验重置密码，或办理证书补办。"},
+		CodePasswordOffline:  {503, true, SideNetwork, "Unlocking the certificate needs the password server, which could not be reached.", "验证证书密码需要联网，目前无法连接密码服务器", "Check the connection and repeat; this does not use up a try.", "请检查网络后重试，不会重复计入错误次数。"},
+		CodeAssistUntrusted:  {502, false, SideOperator, "The password server's answer does not verify; nothing was disclosed.", "密码服务器的应答未通过验证，未泄露任何信息", "Stop; report it.", "请停止操作，并联系客服核实。"},
+		CodeKeystoreGone:     {410, false, SideBidder, "The keys on this phone were given up, or this is an old copy of the key file.", "此手机上的证书密钥已停用，或证书文件为旧备份", "Use the phone that holds the newest one, or have the certificate reissued.", "请使用最新的手机或文件，或办理证书补办。"},
+		CodeRealNameToken:    {403, false, SideBidder, "The real-name token is unknown, used, expired or for another account or device.", "实名核验凭证无效、已使用、已过期或不属于本账号和本机", "Repeat the real-name check on this device.", "请在本机重新进行实名核验。"},
+		CodeResetUnavailable: {409, false, SideBidder, "The password of this key file cannot be reset.", "此证书文件无法重置密码", "Have the certificate reissued.", "请办理证书补办。"},
 		CodePasswordWeak:     {400, false, SideBidder, "The certificate password is too short or too long.", "证书密码不符合要求", "Choose one of 8 characters or more.", "请设置 8 位或以上的证书密码。"},
 		CodePasswordWrong:    {401, false, SideBidder, "The certificate password is wrong.", "证书密码错误", "Enter it again.", "请核对后重新输入证书密码。"},
 		CodeNoCertificate:    {409, false, SideBidder, "No certificate on this phone fits the request.", "手机中没有符合要求的证书", "Apply for or choose a fitting certificate.", "请在【证书】中查看，或申领符合要求的证书。"},
