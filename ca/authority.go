@@ -48,9 +48,12 @@ type Options struct {
 	PublicURL string
 	// Operator on whose behalf the methods act, for the audit log.
 	Operator string
-	// Assist destroys what helps a lost phone to open its keystore; where it is
-	// nil, another process that has it does so.
+	// Assist destroys what helps a lost phone to open its keystore; nil is the
+	// authority's own password assist.
 	Assist AssistDestroyer
+	// RealName are further real-name authorities whose tokens are believed,
+	// beside the operator's own key.
+	RealName []crypto.PublicKey
 }
 
 // Authority is an opened certificate authority. It is safe for concurrent use
@@ -71,6 +74,7 @@ type Authority struct {
 	passKey   crypto.Signer
 	ocsp      responder
 	assist    AssistDestroyer
+	assistance
 	// stop is set by tests: it ends an issuance at a step, as a crash would.
 	stop func(step string) error
 }
@@ -94,7 +98,7 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 	if a.db, err = openDatabase(ctx, dir, config.Database); err != nil {
 		return nil, err
 	}
-	if err := a.load(ctx, dir, o.Passphrase); err != nil {
+	if err := a.load(ctx, dir, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open authority: %w", err), a.db.Close())
 	}
 	return a, nil
@@ -103,8 +107,8 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 // Close ends the database. Keys go with the process.
 func (a *Authority) Close() error { return a.db.Close() }
 
-func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) error {
-	ring, err := newKeyring(dir, passphrase)
+func (a *Authority) load(ctx context.Context, dir string, o Options) error {
+	ring, err := newKeyring(dir, o.Passphrase)
 	if err != nil {
 		return err
 	}
@@ -121,6 +125,9 @@ func (a *Authority) load(ctx context.Context, dir string, passphrase []byte) err
 	}
 	defer clear(kek)
 	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
+		return err
+	}
+	if err := a.loadAssist(ring, o.RealName); err != nil {
 		return err
 	}
 	if a.root, err = a.newestOf(ctx, issuance.Root, rootName); err != nil {
@@ -194,7 +201,7 @@ func (a *Authority) Info() (*caapi.Info, error) {
 		V: caapi.Version, Name: a.config.Name,
 		Roots:      []caapi.Anchor{{SM3: hex.EncodeToString(gm[:]), SHA256: hex.EncodeToString(sha[:]), Certificate: a.root.Raw}},
 		Issuing:    issuing,
-		PassIssuer: a.PassIssuer(), PassAlg: alg, PassKey: passKey, AuditKey: auditKey, ServerTime: a.now().UnixMilli(),
+		PassIssuer: a.PassIssuer(), PassAlg: alg, PassKey: passKey, AuditKey: auditKey, Assist: a.publicURL, ServerTime: a.now().UnixMilli(),
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/bidseal/bidseal/ca/assist"
 	"github.com/bidseal/bidseal/ca/kmc"
 	"github.com/bidseal/bidseal/internal/sqldb"
 )
@@ -52,7 +53,7 @@ func openDatabase(ctx context.Context, dir string, d Database) (*sqldb.DB, error
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(db.Migrate(ctx, "kmc", kmc.Migrations()), db.Migrate(ctx, "ca", migrationFiles())); err != nil {
+	if err := errors.Join(db.Migrate(ctx, "kmc", kmc.Migrations()), db.Migrate(ctx, "assist", assist.Migrations()), db.Migrate(ctx, "ca", migrationFiles())); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

@@ -213,7 +213,9 @@ type Info struct {
 	PassAlg    protocol.Alg     `json:"pass_alg"`
 	PassKey    protocol.Bytes   `json:"pass_key"` // SubjectPublicKeyInfo
 	AuditKey   protocol.Bytes   `json:"audit_key"`
-	ServerTime int64            `json:"server_time"` // Unix milliseconds
+	// Assist is the URL of the password-assist server; empty where there is none.
+	Assist     string `json:"assist,omitzero"`
+	ServerTime int64  `json:"server_time"` // Unix milliseconds
 }
 
 // Anchor is a root with its fingerprint.

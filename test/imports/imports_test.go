@@ -63,6 +63,10 @@ func bans() []ban {
 			why: "the bodies of the authority's API are for phones and platforms, which carry no authority",
 		},
 		{
+			from: []string{"./ca/assistapi/...", "./ca/realname/..."}, to: append([]string{"./internal/..."}, components...), but: []string{"./ca/assistapi/...", "./ca/realname/..."}, deep: true,
+			why: "what phone, password server and real-name authority say to each other is for all three, which carry nothing of the others",
+		},
+		{
 			from: []string{"./sdk/..."}, except: []string{"./sdk/sdktest/..."},
 			to: components, but: []string{"./sdk/...", "./ca/trust/...", "./pdfsign/..."}, deep: true,
 			why: "a platform embeds the SDK, not our servers",
@@ -86,7 +90,7 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./app/core/..."},
-			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./ca/trust/...", "./ca/caapi"}, deep: true,
+			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./ca/trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
 			why: "the phone core stands on the protocol, on trust and on the bodies of the authority's API alone",
 		},
 		{
@@ -102,7 +106,7 @@ func bans() []ban {
 			why: "only cmd knows more than one component",
 		},
 		{
-			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./ca/trust/...", "./ca/caapi"}, deep: true,
+			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./ca/trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
 			why: "only cmd knows more than one component",
 		},
 		{
