@@ -53,7 +53,7 @@ func (a *authority) serve(call core.Call) core.Answer {
 	case caapi.PathOCSP:
 		request, err := trust.ParseOCSPRequest(call.Body)
 		must(a.t, err)
-		return core.Answer{Status: 200, Body: a.answer(call.Body, request.Serial)}
+		return core.Answer{Status: 200, Body: a.answer(call.Body, request.Questions[0].Serial)}
 	}
 	return refuse(protocol.Errorf(protocol.CodeNotFound, "path"))
 }
