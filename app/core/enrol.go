@@ -39,7 +39,7 @@ func ParseEnrolmentFile(raw []byte) (*caapi.EnrolmentFile, error) {
 	if f.V != caapi.Version || f.Code == "" || len(f.Code) > 256 || len(f.Roots) == 0 || len(f.Roots) > trust.MaxChainLength {
 		return nil, protocol.Errorf(protocol.CodeEnrolmentCode, "enrolment file is incomplete")
 	}
-	return &f, nil
+	return &f, checkOperation(&f)
 }
 
 // pendingEnrolment is stored before the first call, so that a phone that was
@@ -47,13 +47,16 @@ func ParseEnrolmentFile(raw []byte) (*caapi.EnrolmentFile, error) {
 type pendingEnrolment struct {
 	V         int            `json:"v"`
 	RequestID protocol.Bytes `json:"request_id"`
-	Body      protocol.Bytes `json:"body"` // exact bytes of the EnrolRequest
+	Body      protocol.Bytes `json:"body,omitzero"` // exact bytes of the EnrolRequest, absent until the keys are made
 }
 
-// Enrol gets a dual certificate for the code. Keys are made on the phone, under
-// the password, and only a certification request leaves it. Interrupted at any
-// moment it can be called again with the same file and password, and ends with
-// the one certificate. The certificates returned are the new pair.
+// Enrol gets a dual certificate for the code: the first one, or the next of a
+// certificate that is renewed, changed or reissued. Keys are made on the phone,
+// under the password, and only a certification request leaves it. Interrupted at
+// any moment it can be called again with the same file and password, and ends
+// with the one certificate. The certificates returned are the new pair, and
+// after it the earlier encryption certificates that a reissue brought, whose
+// keys have proved themselves.
 func (c *Core) Enrol(ctx context.Context, file *caapi.EnrolmentFile, setup Setup, password []byte) ([]Certificate, error) {
 	next, err := c.plan(file, setup)
 	if err != nil {
@@ -117,33 +120,41 @@ func (c *Core) prepareEnrolment(ctx context.Context, name string, file *caapi.En
 	defer release()
 	var p pendingEnrolment
 	found, err := readJSON(ctx, c.opt.Files, name, &p)
-	if err != nil || found {
+	if err != nil || found && len(p.Body) > 0 {
 		return &p, err
 	}
-	id, err := protocol.Random(caapi.RequestIDSize)
-	if err != nil {
-		return nil, err
+	if !found { // the id first: a key without it would be lost
+		id, err := protocol.Random(caapi.RequestIDSize)
+		if err != nil {
+			return nil, err
+		}
+		p = pendingEnrolment{V: 1, RequestID: id}
+		if err := writeJSON(ctx, c.opt.Files, name, p); err != nil {
+			return nil, err
+		}
 	}
-	csr, err := c.opt.Keys.Request(ctx, hex.EncodeToString(id), password)
+	csr, err := c.opt.Keys.Request(ctx, hex.EncodeToString(p.RequestID), password)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkRequest(csr); err != nil {
 		return nil, err
 	}
-	body, err := protocol.EncodeJSON(caapi.EnrolRequest{V: caapi.Version, RequestID: id, Code: file.Code, CSR: csr, DeviceKey: c.device.spki})
-	if err != nil {
+	request := caapi.EnrolRequest{V: caapi.Version, RequestID: p.RequestID, Code: file.Code, CSR: csr, DeviceKey: c.device.spki}
+	if err := c.proveSuccession(ctx, file, &request, password); err != nil {
 		return nil, err
 	}
-	p = pendingEnrolment{V: 1, RequestID: id, Body: body}
+	if p.Body, err = protocol.EncodeJSON(request); err != nil {
+		return nil, err
+	}
 	return &p, writeJSON(ctx, c.opt.Files, name, p)
 }
 
-// abandon forgets an enrolment for a code that is not good: an authority that
-// had issued for these keys would have answered with the certificates. Every
-// other refusal leaves it for the next attempt.
+// abandon forgets an enrolment for a code that is not good any more: an
+// authority that had issued for these keys would have answered with the
+// certificates. Every other refusal leaves it for the next attempt.
 func (c *Core) abandon(ctx context.Context, name string, p *pendingEnrolment, refused *protocol.Error) error {
-	if refused.Code != protocol.CodeEnrolmentCode {
+	if refused.Code != protocol.CodeEnrolmentCode && refused.Code != protocol.CodeLintFailed {
 		return refused
 	}
 	err := c.opt.Keys.Discard(ctx, hex.EncodeToString(p.RequestID))
@@ -188,8 +199,14 @@ func (c *Core) install(ctx context.Context, next *settings, file *caapi.Enrolmen
 	next.Account = a.Account
 	grant := keys.Grant{Sign: append([][]byte{response.sign}, asSlices(a.Chain)...),
 		Encrypt: append([][]byte{response.encrypt}, asSlices(a.Chain)...), Enveloped: response.enveloped}
-	certs, err := c.judgeGrant(next, file, grant)
+	if grant.History, err = asHistory(a.History); err != nil {
+		return nil, err
+	}
+	certs, err := c.judgeGrant(ctx, next, file, grant)
 	if err != nil {
+		return nil, err
+	}
+	if grant.Supersedes, err = c.superseded(ctx, certs); err != nil {
 		return nil, err
 	}
 	if err := c.opt.Keys.Install(ctx, hex.EncodeToString(p.RequestID), password, grant); err != nil {
@@ -217,7 +234,7 @@ func namedRoots(chain []protocol.Bytes, digests []string) []protocol.Bytes {
 
 // judgeGrant verifies both chains to the phone's roots and that they name the
 // same holder.
-func (c *Core) judgeGrant(next *settings, file *caapi.EnrolmentFile, g keys.Grant) ([]Certificate, error) {
+func (c *Core) judgeGrant(ctx context.Context, next *settings, file *caapi.EnrolmentFile, g keys.Grant) ([]Certificate, error) {
 	if len(next.Roots) == 0 {
 		return nil, protocol.Errorf(protocol.CodeCertUntrusted, "the authority's chain does not lead to a root that the enrolment file names")
 	}
@@ -241,5 +258,9 @@ func (c *Core) judgeGrant(next *settings, file *caapi.EnrolmentFile, g keys.Gran
 	if sign.Identity != encrypt.Identity {
 		return nil, protocol.Errorf(protocol.CodeCertUntrusted, "the two certificates name different holders")
 	}
-	return []Certificate{sign, encrypt}, nil
+	if err := c.judgeSuccession(ctx, file, &sign); err != nil {
+		return nil, err
+	}
+	history, err := c.judgeHistory(roots, g.History, &encrypt)
+	return append([]Certificate{sign, encrypt}, history...), err
 }

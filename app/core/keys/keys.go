@@ -45,6 +45,11 @@ type Grant struct {
 	Sign      [][]byte // chain of the signing certificate, DER, leaf first
 	Encrypt   [][]byte // chain of the encryption certificate
 	Enveloped []byte   // EnvelopedKey (GB/T 35276) of the encryption key under the signing key
+	// History are earlier encryption keys, newest first: what a reissue brings.
+	History []HistoricKey
+	// Supersedes are the CertificateIDs that the new pair takes the place of:
+	// they become historic with it.
+	Supersedes []string
 }
 
 // Recipient says for whom something was encrypted. The first given of the three
@@ -71,8 +76,9 @@ type Provider interface {
 	Request(ctx context.Context, id string, password []byte) ([]byte, error)
 	// Install stores the answer to the request. It checks that the signing
 	// certificate is for the key of that request and the encryption
-	// certificate for the enveloped key; the caller has judged the chains. The
-	// same grant again changes nothing.
+	// certificate for the enveloped key, and proves every encryption key by a
+	// trial decryption; the caller has judged the chains. It is all or nothing,
+	// and the same grant again changes nothing.
 	Install(ctx context.Context, id string, password []byte, g Grant) error
 	// Discard forgets a request that will never be answered, and its key. A
 	// provider that is left without any key forgets its password, too. An

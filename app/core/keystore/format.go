@@ -17,7 +17,7 @@ const suite = "SM4-GCM"
 const (
 	maxSlots   = 16
 	maxKeys    = 256
-	maxCerts   = 16 // of one key
+	maxCerts   = 64 // of one key
 	maxWrapped = 256
 	idSize     = 16
 	maxCSR     = 4 << 10

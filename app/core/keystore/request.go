@@ -11,6 +11,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -138,35 +139,42 @@ func (s *Store) Discard(ctx context.Context, id string) error {
 	return nil
 }
 
-// install adds both certificates to the document. record is the waiting
-// signing key.
+// install adds both certificates and what a reissue brings to the document.
+// record is the waiting signing key.
 func (u *unlocked) install(record *keyRecord, g keys.Grant, encryptSPKI []byte) error {
-	scalar, err := u.unwrapEncryption(record, g.Enveloped, encryptSPKI)
+	signing, err := u.private(record)
+	if err != nil {
+		return err
+	}
+	defer wipeKey(signing)
+	scalar, err := unwrapEncryption(signing, g.Enveloped, encryptSPKI)
 	if err != nil {
 		return err
 	}
 	defer clear(scalar)
 	record.Request = nil
 	record.Certs = append(record.Certs, certRecord{Chain: asBytes(g.Sign)})
-	own := u.doc.key(keys.Encrypt, encryptSPKI)
-	if own == nil {
-		// add may move the records: record is not used any more
-		if own, err = u.add(keys.Encrypt, scalar, encryptSPKI); err != nil {
+	// adding may move the records: record is not used any more
+	if err := u.recoverKeys(signing, g.History); err != nil {
+		return err
+	}
+	if u.doc.key(keys.Encrypt, encryptSPKI) == nil {
+		if _, err := u.add(keys.Encrypt, scalar, encryptSPKI); err != nil {
 			return err
 		}
 	}
+	if err := u.recoverChains(encryptSPKI, g.History); err != nil {
+		return err
+	}
+	u.doc.supersede(g.Supersedes)
+	own := u.doc.key(keys.Encrypt, encryptSPKI)
 	own.Certs = append(own.Certs, certRecord{Chain: asBytes(g.Encrypt)})
-	return nil
+	return u.proveEncryption()
 }
 
 // unwrapEncryption opens the enveloped key with the signing key and checks that
 // it is the certificate's.
-func (u *unlocked) unwrapEncryption(record *keyRecord, enveloped, encryptSPKI []byte) ([]byte, error) {
-	signing, err := u.private(record)
-	if err != nil {
-		return nil, err
-	}
-	defer wipeKey(signing)
+func unwrapEncryption(signing *sm2.PrivateKey, enveloped, encryptSPKI []byte) ([]byte, error) {
 	scalar, encryption, err := openEnveloped(signing, enveloped)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeIssuanceConflict, "%v", err)
