@@ -2,35 +2,34 @@ package ca
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// Reconcile completes what a crash left pending and answers how many there
-// were. The server calls it at its start. An issuance that cannot be completed
-// stays pending, is logged, and stands in the error; it hinders no other.
+// Reconcile completes what a crash left pending and answers how many issuances
+// came to an end. The server calls it at its start. One that cannot be completed
+// stays pending and is logged: it hinders no other, and no server from starting.
 func (a *Authority) Reconcile(ctx context.Context) (int, error) {
 	ids, err := a.pendingIssuances(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var failures error
+	completed := 0
 	for _, id := range ids {
 		r, err := readIssuance(ctx, a.db.Reader(), id)
 		if err == nil && r != nil {
 			_, err = a.complete(ctx, r)
 		}
 		if err == nil || ended(err) {
+			completed++
 			continue
 		}
 		a.log.LogAttrs(ctx, slog.LevelError, "an issuance cannot be completed", slog.String("issuance", id), slog.Any("error", err))
-		failures = errors.Join(failures, fmt.Errorf("issuance %s: %w", id, err))
 	}
 	a.destroyPending(ctx)
-	return len(ids), failures
+	return completed, ctx.Err()
 }
 
 // ended says that an issuance has come to its end without certificates.

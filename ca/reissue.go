@@ -111,7 +111,7 @@ type encryptionRecord struct {
 
 // maxHistory bounds the encryption certificates of a lineage that a reissue
 // brings. Beyond it the oldest are left out; their keys are not.
-const maxHistory = 200
+const maxHistory = 60
 
 // encryptionRecords are the encryption keys of a lineage with their earlier
 // certificates, newest first.

@@ -84,7 +84,8 @@ every command works on that folder, also while "ca serve" runs.
 	}
 	flags.register(cmd)
 	cmd.AddCommand(newCAInitCommand(flags), newCAServeCommand(flags), newCACodeCommand(flags), newCAPlatformCommand(flags),
-		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCAVerifyLogCommand(flags))
+		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCAVerifyLogCommand(flags),
+		newCARenewCommand(flags), newCAChangeCommand(flags), newCAReissueCommand(flags), newCAHoldCommand(flags), newCAResumeCommand(flags), newCADeviceCommand(flags))
 	return cmd
 }
 

@@ -70,23 +70,7 @@ func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.Cod
 	if err != nil {
 		return err
 	}
-	file.Relay, file.AppOrigins = phone.relay, phone.appOrigins
-	raw, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode enrolment code: %w", err)
-	}
-	if err := writePrivate(out, append(raw, '\n')); err != nil {
-		return err
-	}
-	result := struct {
-		File    string        `json:"file"`
-		Expires int64         `json:"expires"`
-		Subject caapi.Subject `json:"subject"`
-	}{out, file.Expires, file.Subject}
-	return emit(cmd, result, func(w io.Writer) {
-		fmt.Fprintf(w, "enrolment code for %s in %s, usable once until %s\nnext: bidseal phone --state DIR enrol --code %s\n",
-			file.Subject.Name, out, time.Unix(file.Expires, 0).UTC().Format(time.RFC3339), out)
-	})
+	return writeCode(cmd, file, phone, out)
 }
 
 func newCAPlatformCommand(flags *caFlags) *cobra.Command {
@@ -212,7 +196,8 @@ func newCARevokeCommand(flags *caFlags) *cobra.Command {
 		Use:   "revoke",
 		Short: "Revoke certificates, at once and for good",
 		Long: `Revokes one certificate by its serial number, or every certificate of a lineage (both halves of a dual certificate).
-The status service says so from the next question on; a new revocation list is signed when it is asked for.`,
+The status service says so from the next question on; a new revocation list is signed when it is asked for. Nothing makes
+a revoked certificate good again: hold it where that may be wanted. A certificate on hold is revoked as of its hold.`,
 		Example: "  bidseal ca revoke --data ca --serial 5F3A... --reason keyCompromise\n  bidseal ca revoke --data ca --lineage 0123... --reason affiliationChanged",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

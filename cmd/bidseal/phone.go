@@ -34,7 +34,7 @@ The certificate password comes from a file or a prompt, never from an argument.
 	}
 	cmd.PersistentFlags().String("state", "", "folder with the phone's state (made at the first enrol)")
 	cmd.PersistentFlags().Bool("verbose", false, "log what the phone does, to stderr")
-	cmd.AddCommand(newPhoneEnrolCommand(), newPhoneCertsCommand(), newPhoneScanCommand(), newPhoneRecordsCommand())
+	cmd.AddCommand(newPhoneEnrolCommand(), newPhoneCertsCommand(), newPhoneScanCommand(), newPhoneRecordsCommand(), newPhoneDeviceCommand())
 	return cmd
 }
 
@@ -72,9 +72,10 @@ func newPhoneEnrolCommand() *cobra.Command {
 	var anchors []string
 	cmd := &cobra.Command{
 		Use:   "enrol",
-		Short: "Get a dual certificate for a one-use enrolment code",
-		Long: `Makes the signing key on this phone, under the certificate password, and gets the certificates for it.
-Interrupted, it goes on with the same keys when it is run again with the same code and password.`,
+		Short: "Get a dual certificate for a one-use code: the first, a renewed, changed or reissued one",
+		Long: `Makes the signing key on this phone, under the certificate password, and gets the certificates for it. What the code is for
+stands in the file: a first certificate, a renewal or change of name (on the phone that holds the certificate), or a reissue
+(on a new phone, with every key for old files, each proved by a trial decryption). Interrupted, it goes on with the same keys when it is run again with the same code and password.`,
 		Example: "  bidseal phone --state phone-a enrol --code code.json --password-file password.txt",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -109,6 +109,9 @@ func printCertificates(w io.Writer, certs []core.Certificate) {
 			e := protocol.Lookup(c.Problem)
 			state = e.TitleZH + " " + string(c.Problem)
 		}
+		if !c.Current {
+			state = "历史 historic, " + state
+		}
 		fmt.Fprintf(w, "%s  %s\n    序列号 serial %s  %s - %s  %s\n    id %s\n", use, holder(c), c.Serial,
 			c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), state, c.ID)
 	}
