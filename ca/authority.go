@@ -67,6 +67,7 @@ type Authority struct {
 	now       func() time.Time
 	log       *slog.Logger
 	db        *sqldb.DB
+	lists     crlCache
 	root      *smx509.Certificate
 	issuers   issuers
 	kmc       *kmc.Centre
@@ -134,6 +135,9 @@ func (a *Authority) load(ctx context.Context, dir string, o Options) error {
 		return err
 	}
 	if err := sameAsFile(filepath.Join(dir, rootName+".pem"), a.root); err != nil {
+		return err
+	}
+	if err := a.rememberShards(ctx); err != nil {
 		return err
 	}
 	return a.loadIssuers(ctx, ring)

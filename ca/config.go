@@ -46,6 +46,9 @@ type Config struct {
 	OCSPLifetime Duration `toml:"ocsp_lifetime"`
 	// CRLLifetime is the time from a revocation list to its nextUpdate.
 	CRLLifetime Duration `toml:"crl_lifetime"`
+	// CRLShards is over how many lists the revocations of new certificates are
+	// spread; 1 for a full list alone, at most 256. It may change later.
+	CRLShards int `toml:"crl_shards"`
 	// PassLifetime of device passes, at most protocol.MaxPassLife.
 	PassLifetime Duration `toml:"pass_lifetime"`
 	// OIDs of extensions; empty ones take trust.DefaultOIDs.
@@ -88,6 +91,7 @@ func DefaultConfig() Config {
 	return Config{
 		Name: "BidSeal CA", Country: "CN", Family: issuance.SM2, RootYears: 20, IssuingYears: 10,
 		OCSPLifetime: Duration(10 * time.Minute), CRLLifetime: Duration(24 * time.Hour), PassLifetime: Duration(24 * time.Hour),
+		CRLShards: 1,
 		OIDs: OIDConfig{
 			Lineage: oids.Lineage.String(), Role: oids.Role.String(), PlatformID: oids.PlatformID.String(),
 			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(),
@@ -123,6 +127,9 @@ func (c *Config) Check() error {
 		if d.value < d.least || d.value > d.most {
 			return fmt.Errorf("%s is %v, allowed are %v to %v", name, d.value, d.least, d.most)
 		}
+	}
+	if c.CRLShards < 0 || c.CRLShards > maxCRLShards { // 0: a configuration of before there were shards
+		return fmt.Errorf("crl_shards is %d, allowed are 1 to %d", c.CRLShards, maxCRLShards)
 	}
 	if err := c.Database.check(); err != nil {
 		return err

@@ -33,10 +33,15 @@ type signedCRL struct {
 	der                    []byte
 }
 
-// signCRL signs a full list (RFC 5280 5) with a critical issuing distribution
-// point, so that no list can stand for another.
+// signCRL signs a list (RFC 5280 5) with a critical issuing distribution point,
+// so that no list can stand for another. Without a URL it covers all certificates
+// of its issuer's, whatever shard they point to.
 func signCRL(issuer *smx509.Certificate, key crypto.Signer, c crlContent) (*signedCRL, error) {
-	point, err := trust.NewIssuingDistributionPoint(c.authorities, c.url)
+	var urls []string
+	if c.url != "" {
+		urls = []string{c.url}
+	}
+	point, err := trust.NewIssuingDistributionPoint(c.authorities, urls...)
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +55,19 @@ func signCRL(issuer *smx509.Certificate, key crypto.Signer, c crlContent) (*sign
 	return &signedCRL{number: c.number, thisUpdate: c.thisUpdate, nextUpdate: c.nextUpdate, der: der}, nil
 }
 
+// keptCRLs is how many lists of one name stay in the database; the audit log has
+// the digest of each that ever was.
+const keptCRLs = 4
+
+// storeCRL keeps a list under its name and forgets old ones.
 func storeCRL(ctx context.Context, tx kmc.Querier, audit *auditLog, actor, issuer string, revision int64, list *signedCRL) error {
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_crls (issuer, number, this_update, next_update, revision, der) VALUES ($1, $2, $3, $4, $5, $6)`,
 		issuer, list.number, list.thisUpdate.Unix(), list.nextUpdate.Unix(), revision, list.der); err != nil {
 		return fmt.Errorf("store revocation list: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM ca_crls WHERE issuer = $1 AND number < (SELECT MIN(number) FROM
+		(SELECT number FROM ca_crls WHERE issuer = $1 ORDER BY number DESC LIMIT $2) newest)`, issuer, keptCRLs); err != nil {
+		return fmt.Errorf("forget old revocation lists: %w", err)
 	}
 	return audit.append(ctx, tx, actor, eventCRL, map[string]any{"issuer": issuer, "number": list.number, "sm3": fmt.Sprintf("%x", protocol.H(list.der))})
 }
@@ -64,30 +78,8 @@ type CRL struct {
 	Issuer                 string    `json:"issuer"`
 	Number                 int64     `json:"number"`
 	ThisUpdate, NextUpdate time.Time `json:"-"`
-}
 
-// CRL answers the list of an authority, "root" or "issuing-1". A new one is
-// signed when a certificate was revoked since the last, or when a quarter of its
-// life is over; the root's list comes from the ceremony.
-func (a *Authority) CRL(ctx context.Context, issuer string) (*CRL, error) {
-	signer := a.issuers.named(issuer)
-	if issuer != rootName && signer == nil {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "no list of that name")
-	}
-	list, revision, err := a.newestCRL(ctx, a.db.Reader(), issuer)
-	if err != nil {
-		return nil, err
-	}
-	if issuer == rootName || list != nil && !a.crlDue(list, revision) {
-		return list, nil
-	}
-	return a.signNewCRL(ctx, signer, false)
-}
-
-// SignCRL signs a new list of the current issuing authority whether or not one
-// is due.
-func (a *Authority) SignCRL(ctx context.Context) (*CRL, error) {
-	return a.signNewCRL(ctx, a.issuers.current(), true)
+	revision int64 // of ca_counters 'revocation' up to which it holds everything
 }
 
 // rootCRLLifetime is how long the root's list is good for: signing one means to
@@ -129,85 +121,4 @@ func (a *Authority) SignRootCRL(ctx context.Context, keyDir string, passphrase [
 		return storeCRL(ctx, tx, &a.audit, a.operator, rootName, 0, signed)
 	})
 	return list, err
-}
-
-// crlDue: behind is the number of revocations that the list lacks.
-func (a *Authority) crlDue(list *CRL, behind int64) bool {
-	return behind != 0 || a.now().Sub(list.ThisUpdate) > time.Duration(a.config.CRLLifetime)/4
-}
-
-// newestCRL answers the last list, nil if there is none, and by how many
-// revocations the database is ahead of it.
-func (a *Authority) newestCRL(ctx context.Context, q kmc.Querier, issuer string) (*CRL, int64, error) {
-	list := CRL{Issuer: issuer}
-	var thisUpdate, nextUpdate, behind int64
-	err := q.QueryRowContext(ctx, `SELECT number, this_update, next_update, der, (SELECT value FROM ca_counters WHERE name = 'revocation') - revision
-		FROM ca_crls WHERE issuer = $1 ORDER BY number DESC LIMIT 1`, issuer).Scan(&list.Number, &thisUpdate, &nextUpdate, &list.DER, &behind)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("read revocation list: %w", err)
-	}
-	list.ThisUpdate, list.NextUpdate = time.Unix(thisUpdate, 0).UTC(), time.Unix(nextUpdate, 0).UTC()
-	return &list, behind, nil
-}
-
-func (a *Authority) signNewCRL(ctx context.Context, signer *issuing, force bool) (*CRL, error) {
-	var list *CRL
-	err := a.db.Update(ctx, func(tx *sql.Tx) error {
-		last, behind, err := a.newestCRL(ctx, tx, signer.name)
-		if err != nil {
-			return err
-		}
-		if !force && last != nil && !a.crlDue(last, behind) { // another process was faster
-			list = last
-			return nil
-		}
-		content := crlContent{number: 1, url: a.config.crlURL(signer.name), thisUpdate: a.now().UTC().Truncate(time.Second)}
-		if last != nil {
-			content.number = last.Number + 1
-		}
-		content.nextUpdate = content.thisUpdate.Add(time.Duration(a.config.CRLLifetime))
-		var revision int64
-		if content.entries, revision, err = revokedEntries(ctx, tx, signer.name); err != nil {
-			return err
-		}
-		signed, err := signCRL(signer.Certificate(), signer.key, content)
-		if err != nil {
-			return err
-		}
-		list = &CRL{DER: signed.der, Issuer: signer.name, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
-		return storeCRL(ctx, tx, &a.audit, a.operator, signer.name, revision, signed)
-	})
-	return list, err
-}
-
-// revokedEntries are all revoked certificates, expired ones too: signatures are
-// judged years later.
-func revokedEntries(ctx context.Context, tx *sql.Tx, issuer string) ([]smx509.RevocationListEntry, int64, error) {
-	var revision int64
-	if err := tx.QueryRowContext(ctx, `SELECT value FROM ca_counters WHERE name = 'revocation'`).Scan(&revision); err != nil {
-		return nil, 0, fmt.Errorf("read revocations: %w", err)
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT serial, revoked_at, reason FROM ca_certificates WHERE issuer = $1 AND state = 'revoked' ORDER BY revision, serial`, issuer)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read revocations: %w", err)
-	}
-	defer rows.Close()
-	var entries []smx509.RevocationListEntry
-	for rows.Next() {
-		var text string
-		var at int64
-		var reason int
-		if err := rows.Scan(&text, &at, &reason); err != nil {
-			return nil, 0, fmt.Errorf("read revocations: %w", err)
-		}
-		serial, err := trust.ParseSerialHex(text)
-		if err != nil {
-			return nil, 0, fmt.Errorf("read revocations: %w", err)
-		}
-		entries = append(entries, smx509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Unix(at, 0), ReasonCode: reason})
-	}
-	return entries, revision, rows.Err()
 }

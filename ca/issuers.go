@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/kmc"
@@ -20,6 +21,7 @@ type issuing struct {
 	name string // in URLs, file names and ca_certificates.issuer: "issuing-1"
 	key  crypto.Signer
 	*issuance.Issuer
+	crlURL func(serial *big.Int) string // of the list that covers a certificate
 }
 
 // issuers are all issuing authorities of one root, oldest first; the last issues.
@@ -117,7 +119,7 @@ func (a *Authority) loadIssuers(ctx context.Context, ring *keyring) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
-		a.issuers = append(a.issuers, &issuing{name: n.name, key: key, Issuer: issuer})
+		a.issuers = append(a.issuers, &issuing{name: n.name, key: key, Issuer: issuer, crlURL: a.shardURL(n.name)})
 	}
 	return nil
 }

@@ -108,6 +108,9 @@ func OIDDocumentSigning() asn1.ObjectIdentifier {
 // OIDIssuingDistributionPoint is the extension of RFC 5280 5.2.5.
 func OIDIssuingDistributionPoint() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 28} }
 
+// OIDInvalidityDate is the entry extension of RFC 5280 5.3.2.
+func OIDInvalidityDate() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 24} }
+
 // OIDOCSPNoCheck is id-pkix-ocsp-nocheck (RFC 6960 4.2.2.2.1).
 func OIDOCSPNoCheck() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
