@@ -139,9 +139,9 @@ func (a *Authority) newestCRL(ctx context.Context, q kmc.Querier, name string) (
 // stored one meanwhile, that one is taken if it says as much.
 func (a *Authority) makeCRL(ctx context.Context, signer *issuing, name crlName, force bool) (*CRL, error) {
 	for {
-		list, err := a.signCRL(ctx, signer, name, force)
-		if err != nil || list == nil {
-			return list, err
+		list, err := a.signState(ctx, signer, name)
+		if err != nil {
+			return nil, err
 		}
 		var newer *CRL
 		if err := a.db.Update(ctx, func(tx *sql.Tx) error {
@@ -168,8 +168,8 @@ func (a *Authority) makeCRL(ctx context.Context, signer *issuing, name crlName, 
 	}
 }
 
-// signCRL reads one state of the database and signs it.
-func (a *Authority) signCRL(ctx context.Context, signer *issuing, name crlName, force bool) (*CRL, error) {
+// signState reads one state of the database and signs it.
+func (a *Authority) signState(ctx context.Context, signer *issuing, name crlName) (*CRL, error) {
 	list := &CRL{Issuer: name.String(), ThisUpdate: a.now().UTC().Truncate(time.Second)}
 	list.NextUpdate = list.ThisUpdate.Add(time.Duration(a.config.CRLLifetime))
 	var entries []smx509.RevocationListEntry

@@ -246,16 +246,16 @@ func TestCRLFollowsRevocations(t *testing.T) {
 		t.Errorf("revoked %v", changed)
 	}
 	second := list()
-	if status := look(second); second.Number != first.Number+1 || status.State != trust.Revoked || status.Reason != trust.AffiliationChanged {
+	if status := look(second); second.Number <= first.Number || status.State != trust.Revoked || status.Reason != trust.AffiliationChanged {
 		t.Errorf("list %d: %+v", second.Number, status)
 	}
 	f.clock.add(6*time.Hour + time.Second)
-	if third := list(); third.Number != second.Number+1 {
+	if third := list(); third.Number <= second.Number {
 		t.Error("no new list after a quarter of the old one's life")
 	}
 	forced, err := f.SignCRL(t.Context())
 	must(t, err)
-	if forced.Number != second.Number+2 {
+	if forced.Number <= second.Number+1 {
 		t.Errorf("forced list %d", forced.Number)
 	}
 	_, err = f.CRL(t.Context(), "none")

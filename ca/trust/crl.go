@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -136,6 +137,18 @@ func (c *CRL) readScope(list *smx509.RevocationList) error {
 	return nil
 }
 
+// invalidSince reads the invalidity date of an entry; zero where there is none.
+func invalidSince(entry smx509.RevocationListEntry) (at time.Time) {
+	for _, ext := range entry.Extensions {
+		if ext.Id.Equal(OIDInvalidityDate()) {
+			if rest, err := asn1.UnmarshalWithParams(ext.Value, &at, "generalized"); err != nil || len(rest) != 0 {
+				return time.Time{} // it informs, and decides nothing
+			}
+		}
+	}
+	return at
+}
+
 func (c *CRL) readEntries(entries []smx509.RevocationListEntry) error {
 	c.revoked = make(map[string]smx509.RevocationListEntry, len(entries))
 	for _, entry := range entries {
@@ -149,22 +162,60 @@ func (c *CRL) readEntries(entries []smx509.RevocationListEntry) error {
 	return nil
 }
 
+// Covers reports whether the list speaks of a certificate: issued by the list's
+// issuer, of the list's kind, and, for a list that names distribution points,
+// pointing to one of them.
+func (c *CRL) Covers(cert *smx509.Certificate) bool {
+	return isIssuer(c.issuer, cert) && !(c.endEntity && cert.IsCA) && !(c.authority && !cert.IsCA) && c.pointedTo(cert)
+}
+
+// VerifyCRLs judges several lists of issuer's, such as its shards, and looks a
+// certificate up on the newest that covers it. Where none does it gives
+// ErrStatusMismatch, or the reason for which the only ones were refused.
+func VerifyCRLs(ders [][]byte, cert, issuer *smx509.Certificate, opts CRLOptions) (*Status, error) {
+	var newest *CRL
+	var refused []error
+	for _, der := range ders {
+		list, err := VerifyCRL(der, issuer, opts)
+		if err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		if list.Covers(cert) && (newest == nil || newer(list, newest)) {
+			newest = list
+		}
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("no list covers the certificate: %w", errors.Join(append(refused, ErrStatusMismatch)...))
+	}
+	return newest.Status(cert)
+}
+
+// newer orders lists by time, and those of one time by number.
+func newer(a, b *CRL) bool {
+	if !a.ThisUpdate.Equal(b.ThisUpdate) || a.Number == nil || b.Number == nil {
+		return a.ThisUpdate.After(b.ThisUpdate)
+	}
+	return a.Number.Cmp(b.Number) > 0
+}
+
 // Status looks a certificate up. One that the list does not cover gives
 // ErrStatusMismatch.
 func (c *CRL) Status(cert *smx509.Certificate) (*Status, error) {
-	if !isIssuer(c.issuer, cert) || c.endEntity && cert.IsCA || c.authority && !cert.IsCA || !c.covers(cert) {
+	if !c.Covers(cert) {
 		return nil, fmt.Errorf("revocation list of another scope: %w", ErrStatusMismatch)
 	}
 	status := &Status{State: Good, ProducedAt: c.ThisUpdate, ThisUpdate: c.ThisUpdate, NextUpdate: c.NextUpdate}
 	if entry, ok := c.revoked[string(cert.SerialNumber.Bytes())]; ok {
 		status.State, status.RevokedAt, status.Reason = Revoked, entry.RevocationTime, Reason(entry.ReasonCode)
+		status.InvalidSince = invalidSince(entry)
 	}
 	return status, nil
 }
 
-// covers reports whether the list is the one that the certificate points to, so
-// that one shard cannot stand for another.
-func (c *CRL) covers(cert *smx509.Certificate) bool {
+// pointedTo reports whether the list is the one that the certificate points to,
+// so that one shard cannot stand for another.
+func (c *CRL) pointedTo(cert *smx509.Certificate) bool {
 	return !c.shard || slices.ContainsFunc(cert.CRLDistributionPoints, func(uri string) bool {
 		return slices.Contains(c.DistributionPoints, uri)
 	})

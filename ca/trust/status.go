@@ -75,6 +75,9 @@ type Status struct {
 	// RevokedAt and Reason are set when State is Revoked.
 	RevokedAt time.Time
 	Reason    Reason
+	// InvalidSince is since when the key is thought to be in other hands, where a
+	// revocation list says so; zero otherwise.
+	InvalidSince time.Time
 	// ProducedAt is when the answer was signed; for a revocation list it is
 	// ThisUpdate.
 	ProducedAt time.Time
