@@ -23,8 +23,10 @@ const (
 )
 
 // scales are tried in this order: as it is, halved for a photograph whose noise
-// hides the modules, doubled for a screenshot with few pixels per module.
-func scales() []float64 { return []float64{1, 0.5, 2} }
+// hides the modules, doubled for a screenshot with few pixels per module. The
+// others are for a screenshot whose modules are of uneven width: there the
+// decoder now and then measures the module wrong, and at another scale right.
+func scales() []float64 { return []float64{1, 0.5, 2, 1.25, 0.75, 1.5} }
 
 // Decode returns the text of the code in a PNG or JPEG file. The text is from a
 // stranger: protocol.ParsePayload judges it. Errors: picture_no_code, and
@@ -80,7 +82,8 @@ func resize(img image.Image, scale float64) (image.Image, bool) {
 	return out, true
 }
 
-// read looks for one code. The library was written for well-formed pictures:
+// read looks for one code, with the threshold taken from each neighbourhood,
+// then from the whole picture. The library was written for well-formed pictures:
 // what it panics on is a picture without a code.
 func read(img image.Image) (text string, err error) {
 	defer func() {
@@ -88,14 +91,17 @@ func read(img image.Image) (text string, err error) {
 			err = fmt.Errorf("decoder: %v", p)
 		}
 	}()
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		return "", fmt.Errorf("decoder: %w", err)
-	}
+	source := gozxing.NewLuminanceSourceFromImage(img)
 	hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
-	if err != nil {
-		return "", fmt.Errorf("decoder: %w", err)
+	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
+		var bitmap *gozxing.BinaryBitmap
+		if bitmap, err = gozxing.NewBinaryBitmap(binarizer); err != nil {
+			break
+		}
+		var found *gozxing.Result
+		if found, err = qrcode.NewQRCodeReader().Decode(bitmap, hints); err == nil {
+			return found.GetText(), nil
+		}
 	}
-	return found.GetText(), nil
+	return "", fmt.Errorf("decoder: %w", err)
 }

@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"os"
 	"strings"
 	"testing"
 
@@ -96,6 +97,19 @@ func TestDecode(t *testing.T) {
 		if err != nil || got != link() {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+}
+
+// TestUnevenModules reads a screenshot of the sign-in page whose modules are five
+// or six pixels wide: at its own size the decoder takes it for a smaller code.
+func TestUnevenModules(t *testing.T) {
+	file, err := os.ReadFile("testdata/uneven.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := picture.Decode(file)
+	if err != nil || !strings.HasPrefix(got, "http://127.0.0.1:38215/q#") || len(got) != 129 {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
