@@ -2,7 +2,6 @@ package bidseal
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -36,14 +35,6 @@ type HandlerOptions struct {
 }
 
 const (
-	// cookieName is the cookie b of a browser. The prefix makes browsers take
-	// it only from https, for this host and every path; on loopback http, which
-	// only a demo uses, it cannot be had.
-	cookieName      = "__Host-bidseal"
-	cookieNamePlain = "bidseal"
-	cookieSize      = 32 // bytes of b
-	cookieLife      = time.Hour
-
 	maxPageBody = 4 << 10
 	pageCall    = 15 * time.Second
 )
@@ -84,7 +75,7 @@ type pageRequest struct {
 	w      http.ResponseWriter
 	origin string
 	body   pageCallBody
-	cookie []byte // b, nil where there is none
+	held   [][]byte // values of the browser's cookies that may be b
 }
 
 // endpoint refuses what does not come from the platform's own page, and writes
@@ -162,65 +153,8 @@ func (h *loginHandler) check(w http.ResponseWriter, r *http.Request) (*pageReque
 	if err := protocol.DecodeJSON(raw, &p.body); err != nil {
 		return nil, err
 	}
-	if cookie, err := r.Cookie(p.cookieName()); err == nil {
-		var b protocol.Bytes
-		if b.UnmarshalText([]byte(cookie.Value)) == nil && len(b) == cookieSize {
-			p.cookie = b
-		}
-	}
+	p.held = p.readCookies()
 	return p, nil
-}
-
-func (p *pageRequest) secure() bool { return strings.HasPrefix(p.origin, "https://") }
-
-func (p *pageRequest) cookieName() string {
-	if p.secure() {
-		return cookieName
-	}
-	return cookieNamePlain
-}
-
-// setCookie gives b to the browser, or takes it away where b is nil.
-func (p *pageRequest) setCookie(b []byte) {
-	cookie := &http.Cookie{Name: p.cookieName(), Value: protocol.Bytes(b).String(), Path: "/", MaxAge: int(cookieLife / time.Second),
-		HttpOnly: true, Secure: p.secure(), SameSite: http.SameSiteLaxMode}
-	if b == nil {
-		cookie.MaxAge = -1
-	}
-	http.SetCookie(p.w, cookie)
-}
-
-// browser is what the Store remembers that a browser holds some b, so that a
-// second tab goes on with the same one. Stored under "b/" + H(b).
-type browser struct {
-	Created int64 `json:"created"` // Unix ms
-}
-
-func browserKey(b []byte) string { return "b/" + hex.EncodeToString(protocol.H(b)) }
-
-// bind answers H(b) of the browser's cookie and sets one where it has none that
-// we gave out: a value that somebody planted is never taken.
-func (h *loginHandler) bind(p *pageRequest) ([]byte, error) {
-	if p.cookie != nil {
-		_, err := get[browser](p.Context(), h.client.vault, browserKey(p.cookie))
-		if err == nil {
-			p.setCookie(p.cookie)
-			return protocol.H(p.cookie), nil
-		}
-		if !errors.Is(err, ErrNotFound) {
-			return nil, err
-		}
-	}
-	b, err := protocol.Random(cookieSize)
-	if err != nil {
-		return nil, err
-	}
-	now := h.client.config.Clock()
-	if _, err := put(p.Context(), h.client.vault, browserKey(b), browser{Created: now.UnixMilli()}, time.Time{}, now.Add(cookieLife+shortRetention)); err != nil {
-		return nil, err
-	}
-	p.setCookie(b)
-	return protocol.H(b), nil
 }
 
 func (h *loginHandler) start(p *pageRequest) (any, error) {
@@ -258,7 +192,7 @@ func (h *loginHandler) owned(do func(*pageRequest, *stored[session]) (any, error
 		if err != nil {
 			return nil, err
 		}
-		if p.cookie == nil || !protocol.Equal(protocol.H(p.cookie), s.v.Browser) {
+		if p.binding(s.v.Browser) == nil {
 			return nil, protocol.Errorf(protocol.CodeCookieMismatch, "the session belongs to another browser")
 		}
 		return do(p, s)
@@ -333,7 +267,7 @@ func (h *loginHandler) finish(p *pageRequest, s *stored[session]) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.setCookie(nil)
+	p.dropCookie(p.binding(s.v.Browser))
 	next := "/"
 	if h.options.Next != nil {
 		next = h.options.Next(p.Request, login)

@@ -104,6 +104,16 @@ func (p *page) refused(a answer, code protocol.Code) {
 	}
 }
 
+// binding is the cookie that holds b, nil where there is none.
+func (p *page) binding() *http.Cookie {
+	for name, c := range p.cookies {
+		if strings.HasPrefix(name, "__Host-bidseal-") || strings.HasPrefix(name, "bidseal-") {
+			return c
+		}
+	}
+	return nil
+}
+
 // counter counts the platform's commits.
 type counter struct {
 	logins []*bidseal.Login
@@ -126,7 +136,7 @@ func TestPageSignsIn(t *testing.T) {
 	var commits counter
 	p := newPage(t, env.Client().LoginHandler(commits.options()))
 	v := p.post("/start", "{}")
-	cookie := p.cookies["__Host-bidseal"]
+	cookie := p.binding()
 	if v.status != 200 || v.State != "waiting" || len(v.Frames) < 5 || v.RemainMS <= 0 || cookie == nil {
 		t.Fatalf("start: %d %s", v.status, v.body)
 	}
@@ -142,10 +152,10 @@ func TestPageSignsIn(t *testing.T) {
 	if end.Next != "/" || len(commits.logins) != 1 || commits.logins[0].Person != "张三" {
 		t.Fatalf("finish: %d %s", end.status, end.body)
 	}
-	if p.cookies["session"] == nil || p.cookies["__Host-bidseal"] != nil {
+	if p.cookies["session"] == nil || p.binding() != nil {
 		t.Errorf("cookies after the sign-in: %v", p.cookies)
 	}
-	p.cookies["__Host-bidseal"] = cookie
+	p.cookies[cookie.Name] = cookie
 	p.refused(p.about("/finish", v), protocol.CodeResultConsumed)
 	if len(commits.logins) != 1 {
 		t.Errorf("%d commits", len(commits.logins))
@@ -177,19 +187,39 @@ func TestPageCookie(t *testing.T) {
 	var commits counter
 	p := newPage(t, env.Client().LoginHandler(commits.options()))
 	first := p.post("/start", "{}")
-	b := p.cookies["__Host-bidseal"].Value
+	b := p.binding().Value
 	p.post("/start", "{}")
-	if p.cookies["__Host-bidseal"].Value != b {
+	if p.binding().Value != b {
 		t.Error("a second tab took the first one's cookie away")
 	}
 	if a := p.about("/state", first); a.State != "waiting" {
 		t.Errorf("the first tab: %s", a.body)
 	}
-	planted := strings.Repeat("A", 43)
-	p.cookies["__Host-bidseal"].Value = planted
+	planted := &http.Cookie{Name: "__Host-bidseal-planted", Value: strings.Repeat("A", 43)}
+	p.cookies = map[string]*http.Cookie{planted.Name: planted}
 	p.post("/start", "{}")
-	if got := p.cookies["__Host-bidseal"].Value; got == planted || got == b {
+	delete(p.cookies, planted.Name)
+	if got := p.binding().Value; got == planted.Value || got == b {
 		t.Errorf("cookie after a planted one: %s", got)
+	}
+}
+
+// Two tabs that start before either has its answer both keep what they were given,
+// whichever answer comes last.
+func TestPageTwoTabsAtOnce(t *testing.T) {
+	env := sdktest.New(t)
+	var commits counter
+	h := env.Client().LoginHandler(commits.options())
+	one, two := newPage(t, h), newPage(t, h)
+	first, second := one.post("/start", "{}"), two.post("/start", "{}")
+	jar := newPage(t, h)
+	for _, p := range []*page{two, one} {
+		jar.cookies[p.binding().Name] = p.binding()
+	}
+	for _, v := range []answer{first, second} {
+		if a := jar.about("/state", v); a.State != "waiting" {
+			t.Errorf("state: %s", a.body)
+		}
 	}
 }
 
@@ -273,10 +303,10 @@ func TestPageRenews(t *testing.T) {
 	p := newPage(t, env.Client().LoginHandler(commits.options()))
 	v := p.post("/start", "{}")
 	first := v.Frames[0].Link
-	b := p.cookies["__Host-bidseal"].Value
+	b := p.binding().Value
 	env.Advance(protocol.PendingLimit + time.Second)
 	untilPage(t, p, &v, func() bool { return v.Renewals == 1 })
-	if v.State != "waiting" || v.Frames[0].Link == first || p.cookies["__Host-bidseal"].Value != b {
+	if v.State != "waiting" || v.Frames[0].Link == first || p.binding().Value != b {
 		t.Fatalf("renewed: %s", v.body)
 	}
 	must(t, env.Phone("张三").Reject(ctx, v.Frames[0].Link, protocol.RejectWrongContent))
@@ -358,7 +388,7 @@ func TestPageFinishesOnce(t *testing.T) {
 	must(t, env.Phone("张三").Approve(ctx, v.Frames[0].Link))
 	untilPage(t, p, &v, func() bool { return v.State == "done" })
 	second := newPage(t, h)
-	second.cookies["__Host-bidseal"] = p.cookies["__Host-bidseal"]
+	second.cookies[p.binding().Name] = p.binding()
 	var first sync.WaitGroup
 	first.Go(func() { p.about("/finish", v) })
 	<-entered
@@ -427,7 +457,7 @@ func TestPageOnLoopback(t *testing.T) {
 	p := newPage(t, env.Client(func(c *bidseal.Config) { c.Origins = []string{"http://127.0.0.1:8400"} }).LoginHandler(commits.options()))
 	p.origin = "http://127.0.0.1:8400"
 	p.post("/start", "{}")
-	if c := p.cookies["bidseal"]; c == nil || c.Secure || !c.HttpOnly {
+	if c := p.binding(); c == nil || c.Secure || !c.HttpOnly || !strings.HasPrefix(c.Name, "bidseal-") {
 		t.Errorf("cookies %v", p.cookies)
 	}
 }
