@@ -39,7 +39,9 @@ func (a *Authority) stopAt(step string) {
 	}
 }
 
-func steps() []string { return []string{stepPending, stepLinted, stepSigned, stepIssued} }
+func steps() []string {
+	return []string{stepBegun, stepPending, stepLinted, stepSigned, stepSuperseded, stepStored, stepIssued}
+}
 
 // TestCrashAtEachStep: whatever was reached, the request brought again gets one
 // dual certificate, with the serial numbers that were stored first.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -107,7 +108,7 @@ func (a *Authority) beginEnrolment(ctx context.Context, tx *sql.Tx, request *caa
 			return nil, err
 		}
 	}
-	return row, a.insertIssuance(ctx, tx, row)
+	return row, errors.Join(a.insertIssuance(ctx, tx, row), a.stop(stepBegun))
 }
 
 // newDual draws what a first dual issuance needs of chance and clock.

@@ -30,12 +30,16 @@ const (
 	stateRefused = "refused"
 )
 
-// Steps of an issuance at which a crash may come.
+// Steps of an issuance at which a crash may come. At stepBegun, stepSuperseded
+// and stepStored a transaction is open.
 const (
-	stepPending = "pending"
-	stepLinted  = "linted"
-	stepSigned  = "signed"
-	stepIssued  = "issued"
+	stepBegun      = "begun" // written, not committed
+	stepPending    = "pending"
+	stepLinted     = "linted"
+	stepSigned     = "signed"
+	stepSuperseded = "superseded" // the old ones are revoked, the new ones not stored
+	stepStored     = "stored"     // all of it written, not committed
+	stepIssued     = "issued"
 )
 
 // leafBackdate is how far before the clock a leaf certificate begins, so that
@@ -320,7 +324,7 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 			answer, err = r.outcome()
 			return err
 		}
-		if err := a.supersede(ctx, tx, r); err != nil {
+		if err := errors.Join(a.supersede(ctx, tx, r), a.stop(stepSuperseded)); err != nil {
 			return err
 		}
 		for i, cert := range certs {
@@ -345,7 +349,7 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 		if r.operation == opReissue {
 			done["destruction"] = id
 		}
-		return a.audit.append(ctx, tx, actorAuthority, eventIssued, done)
+		return errors.Join(a.audit.append(ctx, tx, actorAuthority, eventIssued, done), a.stop(stepStored))
 	})
 	return answer, err
 }

@@ -56,19 +56,40 @@ func TestKillAtEachStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			f := newFixture(t)
 			p := newPhone(t, f.clock, f.code(t, 0))
-			told, err := json.Marshal(childCall{Dir: f.dir, Step: step, Call: p.call(t), Now: f.clock.Now().Unix()})
-			must(t, err)
-			self, err := os.Executable()
-			must(t, err)
-			child := osexec.CommandContext(t.Context(), self, "-test.run=^TestKilledChild$", "-test.count=1")
-			child.Dir = filepath.Dir(f.dir)
-			child.Env = append(os.Environ(), childVariable+"="+string(told))
-			said, err := child.CombinedOutput()
-			var exit *osexec.ExitError
-			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-				t.Fatalf("the child was not killed: %v\n%s", err, said)
-			}
+			f.killAt(t, step, p.call(t))
 			f.afterCrash(t, p, step == stepIssued)
 		})
+	}
+}
+
+// killAt has another process make the call and kills it at the step.
+func (f *fixture) killAt(t *testing.T, step string, call SignedCall) {
+	t.Helper()
+	told, err := json.Marshal(childCall{Dir: f.dir, Step: step, Call: call, Now: f.clock.Now().Unix()})
+	must(t, err)
+	self, err := os.Executable()
+	must(t, err)
+	child := osexec.CommandContext(t.Context(), self, "-test.run=^TestKilledChild$", "-test.count=1")
+	child.Dir = filepath.Dir(f.dir)
+	child.Env = append(os.Environ(), childVariable+"="+string(told))
+	said, err := child.CombinedOutput()
+	var exit *osexec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was not killed: %v\n%s", err, said)
+	}
+}
+
+// TestKillTheLifeAtEachStep: renewal, change of name and reissue by a process
+// that is killed at each of its steps.
+func TestKillTheLifeAtEachStep(t *testing.T) {
+	for _, operation := range operations() {
+		for _, step := range steps() {
+			t.Run(operation.name+" "+step, func(t *testing.T) {
+				f := newFixture(t)
+				e, p := operation.begin(t, f)
+				f.killAt(t, step, p.call(t))
+				f.afterLifeCrash(t, e, p, operation.name, step == stepIssued)
+			})
+		}
 	}
 }
