@@ -20,7 +20,7 @@ throughput depends on what else the machine does.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchLoginCommand(), newBenchServerCommand())
+	cmd.AddCommand(newBenchLoginCommand(), newBenchRelayCommand(), newBenchServerCommand(), newBenchRelayServerCommand())
 	return cmd
 }
 
