@@ -3,20 +3,15 @@ package relay
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
-	"github.com/gorilla/websocket"
 	"golang.org/x/sync/errgroup"
-)
-
-// Close codes of the relay beyond those of RFC 6455.
-const (
-	closeDrain    = websocket.CloseServiceRestart // 1012, reason "retry_ms=N"
-	closePolicy   = websocket.ClosePolicyViolation
-	closeTryAgain = websocket.CloseTryAgainLater
 )
 
 // maxControl is the time a ping or a close frame may take to write.
@@ -24,62 +19,175 @@ const maxControl = time.Second
 
 // conn is a WebSocket connection. One goroutine reads; writers come from
 // elsewhere and take turns by mu. There is no queue: who writes, writes to the
-// socket, with a deadline.
+// socket, at once or with a deadline.
 type conn struct {
-	ws     *websocket.Conn
+	net    net.Conn
+	in     inbound // the reader's
 	mu     sync.Mutex
-	slot   int // of the wheel
+	slot   int32        // of the wheel
+	silent atomic.Int32 // pings since the last pong
 	limits *Limits
 }
 
-// write sends one text frame.
-func (c *conn) write(frame []byte) error {
+// write sends one text message.
+func (c *conn) write(message []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.writeLocked(frame, c.limits.WriteTimeout)
+	return c.writeLocked(encodeFrame(opText, message), c.limits.WriteTimeout)
 }
 
+// writeLocked writes whole frames: at once where the socket takes them,
+// otherwise for as long as limit says.
 func (c *conn) writeLocked(frame []byte, limit time.Duration) error {
-	if err := c.ws.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+	n, err := writeNow(c.net, frame)
+	if err != nil || n == len(frame) {
 		return err
 	}
-	return c.ws.WriteMessage(websocket.TextMessage, frame)
+	if err := c.net.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	if _, err := c.net.Write(frame[n:]); err != nil {
+		return err
+	}
+	return c.net.SetWriteDeadline(time.Time{}) // writeNow heeds it, too
 }
 
 // shut sends a close frame and closes the connection; its reader then ends.
 func (c *conn) shut(code int, reason string) {
-	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(maxControl))
-	c.ws.Close()
+	_ = c.net.SetWriteDeadline(time.Now().Add(maxControl)) // who is writing ends soon
+	c.mu.Lock()
+	_ = c.writeLocked(closeFrame(code, reason), maxControl)
+	c.mu.Unlock()
+	c.net.Close()
 }
 
-// alive moves the read deadline: a connection whose pongs stay out for two
-// rounds is gone.
-func (c *conn) alive() error {
-	return c.ws.SetReadDeadline(time.Now().Add(2*c.limits.PingEvery + c.limits.WriteTimeout))
-}
+// maxSilent is how many pings may stay unanswered.
+const maxSilent = 2
 
-// ping runs on the wheel. A connection that is being written to needs none.
+// ping runs on the wheel. A connection that is being written to needs none; one
+// whose pongs stay out for two rounds is gone.
 func (c *conn) ping() {
+	if c.silent.Add(1) > maxSilent {
+		c.net.Close()
+		return
+	}
 	if !c.mu.TryLock() {
 		return
 	}
-	err := c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(maxControl))
+	err := c.writeLocked([]byte{finBit | opPing, 0}, maxControl)
 	c.mu.Unlock()
 	if err != nil {
-		c.ws.Close()
+		c.net.Close()
 	}
 }
 
-// drain reads and drops until the connection ends. After the first frame a peer
-// has nothing more to say.
+// control answers a control frame. The error ends the connection.
+func (c *conn) control(f clientFrame) error {
+	switch f.op {
+	case opPong:
+		c.silent.Store(0)
+	case opPing:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.writeLocked(encodeFrame(opPong, f.payload), maxControl)
+	case opClose:
+		c.shut(closeCodeOf(f.payload), "")
+		return errPeerClosed
+	}
+	return nil
+}
+
+// firstFrame waits for the first message, Limits.FirstFrame at most.
+func (c *conn) firstFrame() ([]byte, error) {
+	if err := c.net.SetReadDeadline(time.Now().Add(c.limits.FirstFrame)); err != nil {
+		return nil, err
+	}
+	c.in = inbound{buf: make([]byte, maxPageFrame+maxHeader)}
+	message, err := c.message(maxPageFrame)
+	var wrong *frameError
+	switch {
+	case errors.As(err, &wrong):
+		return nil, err
+	case err != nil:
+		return nil, protocol.Errorf(protocol.CodeMalformed, "no first frame: %v", err)
+	}
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	return message, nil
+}
+
+// message reads one message, which may come in pieces with control frames between.
+func (c *conn) message(limit int) ([]byte, error) {
+	var message []byte
+	for pieces := 0; ; {
+		f, err := c.in.next(c.net, limit-len(message))
+		if err != nil {
+			return nil, err
+		}
+		if f.op >= opClose {
+			if err := c.control(f); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if (f.op == opContinuation) != (pieces > 0) {
+			return nil, &frameError{closeProtocol, "a message begins within another, or goes on without one"}
+		}
+		message = append(message, f.payload...)
+		if pieces++; f.final {
+			return message, nil
+		}
+	}
+}
+
+// settle ends the talking: control frames that came right after the first
+// message are answered, and the buffer shrinks to one of them.
+func (c *conn) settle() error {
+	for c.in.pending(0) {
+		if err := c.listen(); err != nil {
+			return err
+		}
+	}
+	rest := c.in.buf[c.in.taken:c.in.have]
+	c.in = inbound{buf: make([]byte, max(controlBuffer, len(rest))), have: len(rest)}
+	copy(c.in.buf, rest)
+	return nil
+}
+
+// drain reads control frames until the connection ends. It runs in a goroutine of
+// its own, which has never needed a large stack.
 func (c *conn) drain() {
-	c.ws.SetPongHandler(func(string) error { return c.alive() })
-	if c.alive() != nil {
+	for {
+		if err := c.listen(); err != nil {
+			c.end(err)
+			return
+		}
+	}
+}
+
+// listen takes one frame after the first message, when a peer has nothing more
+// to say.
+func (c *conn) listen() error {
+	f, err := c.in.next(c.net, 0)
+	var wrong *frameError
+	if err == nil && f.op < opClose || errors.As(err, &wrong) && wrong.code == closeTooBig {
+		return &frameError{closePolicy, "nothing is expected after the first frame"}
+	}
+	if err != nil {
+		return err
+	}
+	return c.control(f)
+}
+
+// end closes a connection, with a word where the peer did something wrong.
+func (c *conn) end(err error) {
+	var wrong *frameError
+	if errors.As(err, &wrong) {
+		c.shut(wrong.code, wrong.what)
 		return
 	}
-	if _, _, err := c.ws.NextReader(); err == nil {
-		c.shut(closePolicy, "nothing is expected after the first frame")
-	}
+	c.net.Close()
 }
 
 // wheel pings connections in turns, so that one goroutine and one ticker serve
@@ -113,7 +221,7 @@ func (w *wheel) add(c *conn) bool {
 		return false
 	}
 	w.next = (w.next + 1) % wheelSlots
-	c.slot = w.next
+	c.slot = int32(w.next)
 	w.slots[c.slot][c] = struct{}{}
 	return true
 }
@@ -155,7 +263,7 @@ func (w *wheel) closeAll(ctx context.Context) {
 	for _, c := range list {
 		group.Go(func() error {
 			if ctx.Err() != nil {
-				return c.ws.Close()
+				return c.net.Close()
 			}
 			c.shut(closeDrain, fmt.Sprintf("retry_ms=%d", jitter()))
 			return nil

@@ -27,7 +27,7 @@ const (
 )
 
 // wake starts the pump where it does not run.
-func (f *feedConn) wake() {
+func (f *feedConn) wake(int64) {
 	for {
 		switch s := f.state.Load(); s {
 		case pumpIdle:
@@ -90,6 +90,9 @@ func (r *Relay) serveFeed(f *feedConn) {
 	defer r.inflight.Done()
 	hello, err := f.hello()
 	if err == nil {
+		err = f.settle()
+	}
+	if err == nil {
 		f.store, f.cursor = hello.Store, hello.After
 		ctx, cancel := context.WithTimeout(context.Background(), backgroundTime)
 		err = r.hub.join(ctx, topic{platform: f.platform.ID}, f, r.limits.FeedsPerKey)
@@ -100,7 +103,7 @@ func (r *Relay) serveFeed(f *feedConn) {
 		r.release(&f.conn)
 		return
 	}
-	f.wake() // registered first, read then
+	f.wake(0) // registered first, read then
 	r.inflight.Add(1)
 	go func() {
 		defer r.inflight.Done()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -11,8 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// upgraders turn calls into WebSockets. Their write buffers are shared, because
-// a connection writes rarely.
+// upgraders shake hands. Their buffers live as long as that takes.
 type upgraders struct{ feed, page websocket.Upgrader }
 
 const (
@@ -32,7 +32,7 @@ func newUpgraders() *upgraders {
 
 // upgrade takes the connection over. The handler returns right after it, so that
 // what the HTTP server holds for a request is freed.
-func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (*websocket.Conn, bool) {
+func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (net.Conn, bool) {
 	req := c.Request
 	if !websocket.IsWebSocketUpgrade(req) || !slices.Contains(websocket.Subprotocols(req), u.Subprotocols[0]) {
 		r.refuse(c, protocol.Errorf(protocol.CodeMalformed, "want a WebSocket of subprotocol %s", u.Subprotocols[0]))
@@ -49,7 +49,7 @@ func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (*websocket.Conn,
 		c.Abort() // the upgrader has answered
 		return nil, false
 	}
-	return ws, true
+	return ws.NetConn(), true // the library has shaken hands and holds nothing that was read
 }
 
 // adopt puts a connection on the wheel and counts the goroutine that serves it.
@@ -71,7 +71,7 @@ func (r *Relay) onFeedSocket(c *gin.Context) {
 		return
 	}
 	if ws, ok := r.upgrade(c, &r.upgrades.feed); ok {
-		f := &feedConn{conn: conn{ws: ws, limits: &r.limits}, relay: r, platform: p}
+		f := &feedConn{conn: conn{net: ws, limits: &r.limits}, relay: r, platform: p}
 		if r.adopt(&f.conn) {
 			go r.serveFeed(f)
 		}
@@ -85,7 +85,7 @@ func (r *Relay) onWatchSocket(c *gin.Context) {
 		return
 	}
 	if ws, ok := r.upgrade(c, &r.upgrades.page); ok {
-		p := &pageConn{conn: conn{ws: ws, limits: &r.limits}, relay: r}
+		p := &pageConn{conn: conn{net: ws, limits: &r.limits}, relay: r}
 		if r.adopt(&p.conn) {
 			go r.servePage(p, origin)
 		}

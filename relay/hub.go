@@ -11,8 +11,9 @@ import (
 )
 
 // waiter is somebody on this node who waits for a change: a long-poll or a
-// connection. wake returns at once; the waiter then reads the state by itself.
-type waiter interface{ wake() }
+// connection. wake returns at once; the waiter then reads the state by itself. rev
+// is that of the change, 0 where it is not known.
+type waiter interface{ wake(rev int64) }
 
 // hub knows the waiters of this node. Whoever waits registers first and reads
 // the state then, so that no change falls between the two.
@@ -110,16 +111,16 @@ func (h *hub) leave(t topic, w waiter) {
 
 // wake wakes who waits for the challenge or for its platform.
 func (h *hub) wake(w Wake) {
-	h.wakeTopic(topic{cid: w.CID})
-	h.wakeTopic(topic{platform: w.Platform})
+	h.wakeTopic(topic{cid: w.CID}, w.Rev)
+	h.wakeTopic(topic{platform: w.Platform}, w.Rev)
 }
 
-func (h *hub) wakeTopic(t topic) {
+func (h *hub) wakeTopic(t topic, rev int64) {
 	s := h.shard(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.topics[t] {
-		w.wake()
+		w.wake(rev)
 	}
 }
 
@@ -138,7 +139,7 @@ func (h *hub) resync() {
 		s.mu.Lock()
 		for _, list := range s.topics {
 			for _, w := range list {
-				w.wake()
+				w.wake(0)
 			}
 		}
 		s.mu.Unlock()
@@ -150,7 +151,7 @@ type poll chan struct{}
 
 func newPoll() poll { return make(poll, 1) }
 
-func (p poll) wake() {
+func (p poll) wake(int64) {
 	select {
 	case p <- struct{}{}:
 	default:

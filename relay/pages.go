@@ -2,8 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
@@ -47,22 +49,45 @@ type pageConn struct {
 	conn
 	relay *Relay
 	cid   protocol.CID
-	sent  int64 // newest rev on the wire, under conn.mu
+	sent  atomic.Int64 // newest rev on the wire; written under conn.mu
 }
 
 // wake hands the challenge to the dispatcher, which reads its state once for
-// all pages that watch it.
-func (p *pageConn) wake() { p.relay.pages.add(p.cid) }
+// all pages that watch it, unless that state is out already.
+func (p *pageConn) wake(rev int64) {
+	if rev == 0 || rev > p.sent.Load() {
+		p.relay.pages.add(p.cid)
+	}
+}
 
 // show writes a state unless a newer one is out. Pages are woken in no order.
 func (p *pageConn) show(rev int64, frame []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if rev <= p.sent {
+	if rev <= p.sent.Load() {
 		return nil
 	}
-	p.sent = rev
+	p.sent.Store(rev)
 	return p.writeLocked(frame, min(p.limits.WriteTimeout, maxPageWrite))
+}
+
+// offer is show for a caller that has other work: it never waits. What it cannot
+// write at once is left to the wake-up that follows.
+func (p *pageConn) offer(rev int64, frame []byte) {
+	if !p.mu.TryLock() {
+		return
+	}
+	defer p.mu.Unlock()
+	if rev <= p.sent.Load() {
+		return
+	}
+	switch n, err := writeNow(p.net, frame); {
+	case err == nil && n == 0: // the socket is full, or TLS
+	case err == nil && n == len(frame):
+		p.sent.Store(rev)
+	default:
+		p.net.Close() // its reader ends and cleans up
+	}
 }
 
 // servePage runs a page's connection. What it needs of the stack for the first
@@ -76,7 +101,8 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 		r.closePage(p, err)
 		return
 	}
-	p.cid, p.sent = c.CID, after
+	p.cid = c.CID
+	p.sent.Store(after)
 	if err := r.hub.join(ctx, topic{cid: p.cid}, p, r.limits.WatchesPerCID); err != nil {
 		r.closePage(p, err)
 		return
@@ -84,6 +110,9 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 	// registered first, read then
 	if c, err = r.cfg.Store.Get(ctx, p.cid); err == nil {
 		err = r.showChallenge(p, c)
+	}
+	if err == nil {
+		err = p.settle()
 	}
 	if err != nil {
 		r.hub.leave(topic{cid: p.cid}, p)
@@ -112,19 +141,6 @@ func (r *Relay) firstPageFrame(ctx context.Context, p *pageConn, origin string) 
 	return c, b.After, err
 }
 
-// firstFrame waits for the first frame, Limits.FirstFrame at most.
-func (c *conn) firstFrame() ([]byte, error) {
-	c.ws.SetReadLimit(maxPageFrame)
-	if err := c.ws.SetReadDeadline(time.Now().Add(c.limits.FirstFrame)); err != nil {
-		return nil, err
-	}
-	_, raw, err := c.ws.ReadMessage()
-	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "no first frame: %v", err)
-	}
-	return raw, nil
-}
-
 // closePage ends a connection with the code of the error as the reason.
 func (r *Relay) closePage(p *pageConn, err error) {
 	r.closeWith(&p.conn, err)
@@ -132,6 +148,11 @@ func (r *Relay) closePage(p *pageConn, err error) {
 }
 
 func (r *Relay) closeWith(c *conn, err error) {
+	var wrong *frameError
+	if errors.As(err, &wrong) {
+		c.shut(wrong.code, "")
+		return
+	}
 	code := protocol.CodeOf(err)
 	if e := protocol.Lookup(code); e.Retryable {
 		c.shut(closeTryAgain, string(code))
@@ -142,17 +163,44 @@ func (r *Relay) closeWith(c *conn, err error) {
 
 // release forgets a connection that has ended.
 func (r *Relay) release(c *conn) {
-	c.ws.Close()
+	c.net.Close()
 	r.wheel.remove(c)
 	r.metrics.connections.Add(-1)
 }
 
 func (r *Relay) showChallenge(p *pageConn, c Challenge) error {
-	frame, err := protocol.EncodeJSON(watchView(c, r.now()))
+	frame, err := r.pageFrame(c)
 	if err != nil {
 		return err
 	}
 	return p.show(c.Rev, frame)
+}
+
+// pageFrame is a state as pages are told it.
+func (r *Relay) pageFrame(c Challenge) ([]byte, error) {
+	message, err := protocol.EncodeJSON(watchView(c, r.now()))
+	if err != nil {
+		return nil, err
+	}
+	return encodeFrame(opText, message), nil
+}
+
+// showHere tells the pages of this node a state that was just stored, without
+// waiting for any of them and without reading it again.
+func (r *Relay) showHere(c Challenge) {
+	waiters := r.hub.waiters(topic{cid: c.CID})
+	if len(waiters) == 0 {
+		return
+	}
+	frame, err := r.pageFrame(c)
+	if err != nil {
+		return // the wake-up finds out, too, and tells the pages
+	}
+	for _, w := range waiters {
+		if p, ok := w.(*pageConn); ok {
+			p.offer(c.Rev, frame)
+		}
+	}
 }
 
 // showPages reads a challenge once and shows it to all pages that watch it.
@@ -166,7 +214,7 @@ func (r *Relay) showPages(cid protocol.CID) {
 	}
 	var frame []byte
 	if err == nil {
-		frame, err = protocol.EncodeJSON(watchView(c, r.now()))
+		frame, err = r.pageFrame(c)
 	}
 	for _, w := range waiters {
 		p, ok := w.(*pageConn)

@@ -147,11 +147,19 @@ func storedResult(e End) *protocol.StoredResult {
 	return s
 }
 
-// announce wakes the waiters and counts.
+// announce counts a transition and tells who waits.
 func (r *Relay) announce(ctx context.Context, old, stored Challenge) {
 	if old.Progress.State != stored.Progress.State {
 		r.metrics.moved(stored.Terms.Kind, stored.Progress.State)
 	}
+	r.Announce(ctx, stored)
+}
+
+// Announce tells who waits that a state was stored: the pages of this node at
+// once, all other waiters by a wake-up. Every transition ends with it; others
+// call it for a state that they stored themselves.
+func (r *Relay) Announce(ctx context.Context, stored Challenge) {
+	r.showHere(stored)
 	if err := r.cfg.Bus.Publish(ctx, Wake{Platform: stored.Platform, CID: stored.CID, Rev: stored.Rev}); err != nil {
 		r.log.LogAttrs(ctx, slog.LevelWarn, "publish wake-up", slog.Any("error", err))
 	}

@@ -98,17 +98,15 @@ func (m *memoryStore) EndSwap(_ context.Context, rev int64, next relay.Challenge
 	return stored, e, err
 }
 
-// touch gives a challenge a new revision, as a transition does, and answers the
-// wake-up that follows.
-func (m *memoryStore) touch(cid protocol.CID) (relay.Wake, error) {
+// touch stores a challenge again under a new revision, as a transition does.
+func (m *memoryStore) touch(cid protocol.CID) (relay.Challenge, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, ok := m.by[cid]
 	if !ok {
-		return relay.Wake{}, fmt.Errorf("touch %s: %w", cid, relay.ErrNotFound)
+		return c, fmt.Errorf("touch %s: %w", cid, relay.ErrNotFound)
 	}
-	c = m.put(c)
-	return relay.Wake{Platform: c.Platform, CID: c.CID, Rev: c.Rev}, nil
+	return m.put(c), nil
 }
 
 func newBenchKey() (*sm2.PrivateKey, error) {

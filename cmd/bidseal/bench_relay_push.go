@@ -110,10 +110,10 @@ func (b *relayBench) claims(ctx context.Context, s *sampler) error {
 const sustainedP99 = 100 // ms
 
 // saturationStep is by how much the rate grows.
-const saturationStep = 1.25
+const saturationStep = 1.5
 
 func (b *relayBench) saturation(ctx context.Context) error {
-	s := newSampler("Saturation", fmt.Sprintf(`The rate grows by a quarter until a message is lost or the p99 reaches %d ms. Load and server share the machine, so this is a
+	s := newSampler("Saturation", fmt.Sprintf(`The rate grows by half until a message is lost or the p99 reaches %d ms. Load and server share the machine, so this is a
 comparison under equal conditions and no rate of either alone.`, sustainedP99))
 	err := b.rounds(ctx, b.o.third(), setup{ping: pushPing, memory: true}, func(name string, session *session) error {
 		if err := b.crowded(ctx, name, session, b.o.connections); err != nil {

@@ -15,6 +15,8 @@ import (
 const (
 	figAtRest    = "memory per waiting connection, at rest"
 	figCollected = "memory per waiting connection, after a collection"
+	figStack     = "of that stacks of goroutines"
+	figHeap      = "of that heap"
 	figPing      = "CPU per ping and pong"
 	unitKiB      = "KiB"
 	unitMicro    = "µs"
@@ -59,7 +61,14 @@ Resident memory of the server process less that before the first connection.`, b
 		n := float64(b.o.connections)
 		s.add(name, figAtRest, unitKiB, float64(rest.RSS-base.RSS)/1024/n)
 		s.add(name, figCollected, unitKiB, float64(collected.RSS-base.RSS)/1024/n)
+		s.add(name, figStack, unitKiB, float64(collected.Stack-base.Stack)/1024/n)
+		s.add(name, figHeap, unitKiB, float64(collected.Heap-base.Heap)/1024/n)
 		s.add(name, figPing, unitMicro, float64(rest.CPU-connected.CPU)/1000/n/windows)
+		if b.o.profile != "" {
+			if _, err := session.Order(bench.Order{Do: "heap", Path: b.profilePath("heap-" + name)}); err != nil {
+				return err
+			}
+		}
 		return session.crowd.err()
 	})
 	b.report.Tables = append(b.report.Tables, s.table(b.sys.names()))
@@ -131,8 +140,7 @@ func (b *relayBench) profiling(s *session, name string, do func() error) error {
 	if b.o.profile == "" {
 		return do()
 	}
-	path := filepath.Join(b.o.profile, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".prof")
-	if _, err := s.Order(bench.Order{Do: "profile", Path: path}); err != nil {
+	if _, err := s.Order(bench.Order{Do: "profile", Path: b.profilePath(name)}); err != nil {
 		return err
 	}
 	if err := do(); err != nil {
@@ -140,4 +148,8 @@ func (b *relayBench) profiling(s *session, name string, do func() error) error {
 	}
 	_, err := s.Order(bench.Order{Do: "profiled"})
 	return err
+}
+
+func (b *relayBench) profilePath(name string) string {
+	return filepath.Join(b.o.profile, strings.NewReplacer(" ", "-", ",", "").Replace(name)+".prof")
 }

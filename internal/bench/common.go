@@ -10,7 +10,7 @@ import (
 
 // Common answers the orders that every measured process knows: "usage",
 // "collect" (usage after a collection), "profile" (a CPU profile into Path
-// begins) and "profiled" (it ends).
+// begins), "profiled" (it ends) and "heap" (a profile of the heap into Path).
 type Common struct{ profile *os.File }
 
 // Do answers an order; known is false where it is not a common one.
@@ -24,6 +24,8 @@ func (c *Common) Do(o Order) (a Answer, known bool, err error) {
 		err = c.begin(o.Path)
 	case "profiled":
 		err = c.End()
+	case "heap":
+		err = heap(o.Path)
 	default:
 		return a, false, nil
 	}
@@ -51,4 +53,12 @@ func (c *Common) End() error {
 	err := c.profile.Close()
 	c.profile = nil
 	return err
+}
+
+func heap(path string) error {
+	f, err := os.Create(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	return errors.Join(pprof.WriteHeapProfile(f), f.Close())
 }

@@ -13,15 +13,19 @@ import (
 
 // Usage is what a process has cost so far.
 type Usage struct {
-	CPU        time.Duration `json:"cpu,omitempty"` // user and system
-	RSS        int64         `json:"rss,omitempty"` // bytes, of /proc/self/statm
+	CPU        time.Duration `json:"cpu,omitempty"`   // user and system
+	RSS        int64         `json:"rss,omitempty"`   // bytes, of /proc/self/statm
+	Heap       uint64        `json:"heap,omitempty"`  // bytes of spans in use
+	Stack      uint64        `json:"stack,omitempty"` // bytes of goroutines' stacks
 	Goroutines int           `json:"goroutines,omitempty"`
 	Files      uint64        `json:"files,omitempty"` // how many it may have open
 }
 
 // Measure reads this process's usage.
 func Measure() (Usage, error) {
-	u := Usage{Goroutines: runtime.NumGoroutine()}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	u := Usage{Goroutines: runtime.NumGoroutine(), Heap: m.HeapInuse, Stack: m.StackInuse}
 	var err error
 	if u.CPU, err = CPU(); err != nil {
 		return u, err
