@@ -18,6 +18,12 @@
 //     key id; its platform id where none was agreed), tag "bidseal-relay-1".
 //     alg may be given and is then "ecdsa-p256-sha256"; nothing else may.
 //   - Algorithm: ecdsa-p256-sha256, r | s of 32 bytes each.
+//
+// SignSM2 and VerifySM2 are the same profile for the operators of an authority,
+// whose certificates are for SM2 keys: the tag is "bidseal-operator-1", keyid the
+// certificate's serial number in upper-case hexadecimal, alg is never given (no
+// register names SM2; RFC 9421 3.3.7 lets the key decide), and the signature is
+// SM2 with SM3 and the default user id, r | s of 32 bytes each.
 package relaysig
 
 import (

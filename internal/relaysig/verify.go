@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dunglas/httpsfv"
@@ -41,6 +42,9 @@ type Signed struct {
 	KeyID   string
 	Nonce   string    // unseen nonces have to be stored until Expires
 	Expires time.Time // not after now + MaxAhead + MaxLife
+	// Base and Signature of an operator's call are what was signed and the
+	// signature in DER: kept, they show to anybody what the operator ordered.
+	Base, Signature []byte
 }
 
 // Lookup finds the P-256 key of a key id, ErrKey where there is none. It is
@@ -60,7 +64,10 @@ func Verify(req *http.Request, body []byte, authority string, lookup Lookup, now
 	if err != nil {
 		return nil, err
 	}
-	if err := p.check(len(body) > 0); err != nil {
+	if p.alg != "" && p.alg != string(algorithm) {
+		return nil, fmt.Errorf("%w: parameter alg", ErrForm)
+	}
+	if err := p.check(Tag, len(body) > 0); err != nil {
 		return nil, err
 	}
 	if req.URL.RawPath != "" { // an escaped path: "@path" would be the decoded one
@@ -84,6 +91,11 @@ func Verify(req *http.Request, body []byte, authority string, lookup Lookup, now
 	if err != nil || !result.Verified {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
+	return p.signed(now)
+}
+
+// signed judges the time of a signature that was found good.
+func (p *parameters) signed(now time.Time) (*Signed, error) {
 	expires := time.Unix(p.expires, 0)
 	if time.Unix(p.created, 0).After(now.Add(MaxAhead)) || now.After(expires) {
 		return nil, fmt.Errorf("%w: created %d, expires %d, now %d", ErrTime, p.created, p.expires, now.Unix())
@@ -98,6 +110,8 @@ type parameters struct {
 	created, expires int64
 	nonce, keyID     string
 	tag, alg         string
+	signature        []byte // r | s
+	input            string // the value of Signature-Input behind the label
 }
 
 // single reads a field that stands once and holds a dictionary of one member
@@ -133,10 +147,12 @@ func parse(h http.Header) (*parameters, error) {
 	if label != other || !isList || !isItem || len(item.Params.Names()) != 0 {
 		return nil, fmt.Errorf("%w: labels or types differ", ErrForm)
 	}
-	if sig, ok := item.Value.([]byte); !ok || len(sig) != 64 {
+	sig, ok := item.Value.([]byte)
+	if !ok || len(sig) != 64 {
 		return nil, fmt.Errorf("%w: signature is not of 64 bytes", ErrForm)
 	}
-	p := &parameters{label: label}
+	// canonical spelling: the text behind "label=" is the parameters' own
+	p := &parameters{label: label, signature: sig, input: strings.TrimPrefix(h.Get("Signature-Input"), label+"=")}
 	for _, c := range list.Items {
 		name, ok := c.Value.(string)
 		if !ok || len(c.Params.Names()) != 0 || slices.Contains(p.components, name) {
@@ -165,7 +181,6 @@ func (p *parameters) params(params *httpsfv.Params) error {
 			p.tag, ok = value.(string)
 		case "alg":
 			p.alg, ok = value.(string)
-			ok = ok && p.alg == string(algorithm)
 		}
 		if !ok {
 			return fmt.Errorf("%w: parameter %s", ErrForm, name)
@@ -174,7 +189,7 @@ func (p *parameters) params(params *httpsfv.Params) error {
 	return nil
 }
 
-func (p *parameters) check(hasBody bool) error {
+func (p *parameters) check(tag string, hasBody bool) error {
 	known := append(components(), "content-digest")
 	for _, name := range known {
 		if !slices.Contains(p.components, name) && (name != "content-digest" || hasBody) {
@@ -188,7 +203,7 @@ func (p *parameters) check(hasBody bool) error {
 	}
 	life := p.expires - p.created
 	switch {
-	case p.tag != Tag:
+	case p.tag != tag:
 		return fmt.Errorf("%w: tag %q", ErrForm, p.tag)
 	case p.keyID == "" || len(p.keyID) > 128:
 		return fmt.Errorf("%w: keyid", ErrForm)
