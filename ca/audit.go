@@ -41,6 +41,20 @@ const (
 	eventPlatformRejected = "platform.rejected"
 	eventIssued           = "issuance.issued"
 	eventDevice           = "device.added"
+
+	eventOperatorAdded       = "operator.added"
+	eventOperatorCertified   = "operator.certified"
+	eventOperatorBlocked     = "operator.blocked"
+	eventOperatorRefused     = "operator.refused"
+	eventApplication         = "application.registered"
+	eventApplicationApproved = "application.approved"
+	eventApplicationRejected = "application.rejected"
+	eventApplicationCode     = "application.code"
+	eventRecoveryRequested   = "recovery.requested"
+	eventRecoveryApproved    = "recovery.approved"
+	eventRecoveryReleased    = "recovery.released"
+	eventRecoveryRejected    = "recovery.rejected"
+	eventRecoveryExpired     = "recovery.expired"
 )
 
 // Actors that are no operators.
@@ -76,6 +90,7 @@ func entryMessage(seq int64, hash []byte) []byte {
 // and ids; names of people and secrets do not belong there. Rows that it names are
 // committed to, see auditedTable.
 func (l *auditLog) append(ctx context.Context, tx kmc.Querier, actor, event string, content any) error {
+	actor = actorOf(ctx, actor)
 	raw, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("audit %s: %w", event, err)

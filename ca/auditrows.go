@@ -35,6 +35,9 @@ func auditedTables() []auditedTable {
 		{"ca_lineages", []string{"lineage"}, `SELECT * FROM ca_lineages WHERE lineage = $1`, `SELECT lineage, ca_lineages.* FROM ca_lineages`},
 		{"ca_destructions", []string{"destruction"}, `SELECT * FROM ca_destructions WHERE issuance = $1`, `SELECT issuance, ca_destructions.* FROM ca_destructions`},
 		{"kmc_keys", []string{"record", "records"}, `SELECT * FROM kmc_keys WHERE id = $1`, `SELECT id, kmc_keys.* FROM kmc_keys`},
+		{"ca_operators", []string{"operator"}, `SELECT * FROM ca_operators WHERE id = $1`, `SELECT id, ca_operators.* FROM ca_operators`},
+		{"ca_applications", []string{"registration"}, `SELECT * FROM ca_applications WHERE id = $1`, `SELECT id, ca_applications.* FROM ca_applications`},
+		{"ca_recoveries", []string{"recovery"}, `SELECT * FROM ca_recoveries WHERE id = $1`, `SELECT id, ca_recoveries.* FROM ca_recoveries`},
 		{"ca_releases", []string{"release"}, `SELECT * FROM ca_releases WHERE id = $1`, `SELECT id, ca_releases.* FROM ca_releases`},
 	}
 }

@@ -226,9 +226,12 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 		return nil, fmt.Errorf("stored key: %w", err)
 	}
 	var first issuance.Request
-	if r.kind == kindPlatform {
+	switch r.kind {
+	case kindPlatform:
 		first, err = a.platformRequest(r.subject)
-	} else {
+	case kindOperator:
+		first, err = a.operatorRequest(r.subject)
+	default:
 		first, err = a.dualRequest(r)
 	}
 	if err != nil {
@@ -239,7 +242,7 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 	if first.Serial, err = trust.ParseSerialHex(r.signSerial); err != nil {
 		return nil, err
 	}
-	if r.kind == kindPlatform {
+	if r.kind != kindDual {
 		return []issuance.Request{first}, nil
 	}
 	second := first
@@ -333,9 +336,12 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 				return err
 			}
 		}
-		if r.kind == kindPlatform {
+		switch r.kind {
+		case kindPlatform:
 			answer, err = a.platformAnswer(ctx, tx, r, certs[0])
-		} else {
+		case kindOperator:
+			answer, err = a.operatorAnswer(ctx, tx, issuer, r, certs[0])
+		default:
 			answer, err = a.dualAnswer(ctx, tx, r, certs[0], certs[1])
 			err = errors.Join(err, advanceLineage(ctx, tx, r))
 		}

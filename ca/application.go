@@ -1,0 +1,254 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// applicationRow is an application in the database.
+type applicationRow struct {
+	id, state, registeredBy, decidedBy, reason, code string
+	request                                          []byte
+	createdAt                                        int64
+}
+
+const applicationColumns = `id, state, registered_by, decided_by, reason, code, request, created_at`
+
+func scanApplication(scan func(...any) error) (*applicationRow, error) {
+	var r applicationRow
+	err := scan(&r.id, &r.state, &r.registeredBy, &r.decidedBy, &r.reason, &r.code, &r.request, &r.createdAt)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no such application")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read application: %w", err)
+	}
+	return &r, nil
+}
+
+func (r *applicationRow) info() (*caapi.ApplicationInfo, error) {
+	info := &caapi.ApplicationInfo{
+		V: caapi.Version, ID: r.id, State: r.state, Reason: r.reason, Digest: hex.EncodeToString(protocol.H(r.request)),
+		RegisteredBy: r.registeredBy, DecidedBy: r.decidedBy, CreatedAt: r.createdAt,
+	}
+	return info, protocol.DecodeJSON(r.request, &info.Application)
+}
+
+const applicationByID = `SELECT ` + applicationColumns + ` FROM ca_applications WHERE id = $1`
+
+// Register stores an application of a registration operator. The same bytes under
+// the same request id are the same application.
+//
+// Errors: malformed, conflict, lint_failed.
+func (a *Authority) Register(ctx context.Context, call *OperatorCall) (*caapi.ApplicationInfo, error) {
+	var application caapi.Application
+	if err := protocol.DecodeJSON(call.Body, &application); err != nil {
+		return nil, err
+	}
+	if err := a.checkApplication(&application); err != nil {
+		return nil, err
+	}
+	id := hex.EncodeToString(application.RequestID)
+	var row *applicationRow
+	err := a.db.Update(call.as(ctx), func(tx *sql.Tx) (err error) {
+		row, err = scanApplication(tx.QueryRowContext(ctx, applicationByID, id).Scan)
+		if err == nil {
+			if row.registeredBy != call.ID || !protocol.Equal(row.request, call.Body) {
+				return protocol.Errorf(protocol.CodeConflict, "the request id belongs to other content")
+			}
+			return nil
+		}
+		if protocol.CodeOf(err) != protocol.CodeNotFound {
+			return err
+		}
+		row = &applicationRow{id: id, state: caapi.ApplicationPending, registeredBy: call.ID, request: call.Body, createdAt: a.now().Unix()}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO ca_applications (id, request, state, registered_by, created_at) VALUES ($1, $2, $3, $4, $5)`,
+			row.id, row.request, row.state, row.registeredBy, row.createdAt); err != nil {
+			return fmt.Errorf("store application: %w", err)
+		}
+		return a.audit.append(call.as(ctx), tx, a.operator, eventApplication, map[string]string{"registration": id, "request": hex.EncodeToString(protocol.H(call.Body)), "by": call.Serial})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return row.info()
+}
+
+func (a *Authority) checkApplication(application *caapi.Application) error {
+	if application.V != caapi.Version || len(application.RequestID) != caapi.RequestIDSize {
+		return protocol.Errorf(protocol.CodeMalformed, "version or request id")
+	}
+	switch application.Operation {
+	case caapi.OperationNew:
+		if application.Subject == nil || application.Days < 1 || application.Days > 3*366+93 || application.Serial != "" {
+			return protocol.Errorf(protocol.CodeMalformed, "a new certificate needs subject and days")
+		}
+		return a.checkCodeRequest(CodeRequest{Subject: *application.Subject, Validity: days(application.Days), Expires: defaultExpiry})
+	case caapi.OperationRenew, caapi.OperationReissue:
+		if application.Serial == "" || len(application.Serial) > 64 || application.Subject != nil || application.Days != 0 {
+			return protocol.Errorf(protocol.CodeMalformed, "a renewal or reissue needs the serial number alone")
+		}
+		return nil
+	}
+	return protocol.Errorf(protocol.CodeMalformed, "operation %.32q", application.Operation)
+}
+
+func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+
+// Decide approves an application, or rejects it where approve is false. The
+// approval names the digest of what was registered: an operator approves what was
+// read, nothing else. Whoever registered it never decides.
+//
+// Errors: malformed, not_found, forbidden, conflict.
+func (a *Authority) Decide(ctx context.Context, call *OperatorCall, id string, approve bool) (*caapi.ApplicationInfo, error) {
+	decision, err := readDecision(call.Body, approve)
+	if err != nil {
+		return nil, err
+	}
+	state, event := caapi.ApplicationApproved, eventApplicationApproved
+	if !approve {
+		state, event = caapi.ApplicationRejected, eventApplicationRejected
+	}
+	var row *applicationRow
+	err = a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		if row, err = scanApplication(tx.QueryRowContext(ctx, applicationByID, id).Scan); err != nil {
+			return err
+		}
+		if err := a.distinct(ctx, tx, row.registeredBy, call); err != nil {
+			return err
+		}
+		if approve && decision.Digest != hex.EncodeToString(protocol.H(row.request)) {
+			return protocol.Errorf(protocol.CodeConflict, "the digest is not the application's")
+		}
+		if row.state == state && row.decidedBy == call.ID {
+			return nil // the answer was lost
+		}
+		if row.state != caapi.ApplicationPending {
+			return protocol.Errorf(protocol.CodeConflict, "the application is %s", row.state)
+		}
+		row.state, row.decidedBy, row.reason = state, call.ID, decision.Reason
+		if _, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = $1, decided_by = $2, reason = $3 WHERE id = $4 AND state = 'pending'`,
+			row.state, row.decidedBy, row.reason, id); err != nil {
+			return fmt.Errorf("decide application: %w", err)
+		}
+		return a.audit.append(call.as(ctx), tx, a.operator, event, map[string]string{"registration": id, "by": call.Serial, "signed": hex.EncodeToString(protocol.H(call.base))})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return row.info()
+}
+
+// distinct refuses where one person would be two: the same operator, or one that
+// was blocked and came again under the same name.
+func (a *Authority) distinct(ctx context.Context, tx *sql.Tx, first string, call *OperatorCall) error {
+	other, err := readOperator(ctx, tx, `id = $1`, first)
+	if err != nil {
+		return err
+	}
+	if other.id == call.ID || other.name == call.Name {
+		return protocol.Errorf(protocol.CodeForbidden, "two operators are needed, and this is one")
+	}
+	return nil
+}
+
+// ApplicationCode gives the one-use code of an approved application to the
+// operator who registered it. Asking again, because an answer was lost, makes the
+// code before void; once it was used there is no other.
+//
+// Errors: not_found, forbidden, conflict and those of the operation.
+func (a *Authority) ApplicationCode(ctx context.Context, call *OperatorCall, id string) (*caapi.EnrolmentFile, error) {
+	row, err := scanApplication(a.db.Reader().QueryRowContext(ctx, applicationByID, id).Scan)
+	if err != nil {
+		return nil, err
+	}
+	if row.registeredBy != call.ID {
+		return nil, protocol.Errorf(protocol.CodeForbidden, "another operator registered it")
+	}
+	if row.state != caapi.ApplicationApproved && row.state != caapi.ApplicationUsed {
+		return nil, protocol.Errorf(protocol.CodeConflict, "the application is %s", row.state)
+	}
+	if err := a.voidUnused(call.as(ctx), row.code); err != nil {
+		return nil, err
+	}
+	info, err := row.info()
+	if err != nil {
+		return nil, err
+	}
+	file, err := a.codeOf(call.as(ctx), &info.Application)
+	if err != nil {
+		return nil, err
+	}
+	return file, a.db.Update(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = 'used', code = $1 WHERE id = $2 AND code = $3`, codeDigest(file.Code), id, row.code)
+		if err != nil {
+			return fmt.Errorf("store application: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was asked for twice at once"))
+		}
+		return a.audit.append(call.as(ctx), tx, a.operator, eventApplicationCode, map[string]string{"registration": id, "code": codeDigest(file.Code)})
+	})
+}
+
+// codeOf makes the code for what was approved.
+func (a *Authority) codeOf(ctx context.Context, application *caapi.Application) (*caapi.EnrolmentFile, error) {
+	switch application.Operation {
+	case caapi.OperationRenew:
+		return a.AuthoriseRenewal(ctx, Renewal{Serial: application.Serial, Years: application.Years})
+	case caapi.OperationReissue:
+		return a.AuthoriseReissue(ctx, Reissue{Serial: application.Serial, Device: application.Device})
+	}
+	return a.NewEnrolmentCode(ctx, CodeRequest{Subject: *application.Subject, Validity: days(application.Days)})
+}
+
+// voidUnused ends the code that was given out before; one that was used is a
+// conflict.
+func (a *Authority) voidUnused(ctx context.Context, digest string) error {
+	if digest == "" {
+		return nil
+	}
+	return a.db.Update(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE digest = $1 AND state <> 'used'`, digest)
+		if err != nil {
+			return fmt.Errorf("end code: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was used"))
+		}
+		return a.audit.append(ctx, tx, a.operator, eventCodeVoid, map[string]string{"code": digest, "why": "given out anew"})
+	})
+}
+
+// Applications are those of a state, all if empty, from a cursor on, oldest first.
+func (a *Authority) Applications(ctx context.Context, state, after string, limit int) (*caapi.ApplicationList, error) {
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT `+applicationColumns+` FROM ca_applications WHERE ($1 = '' OR state = $1) AND id > $2 ORDER BY id LIMIT $3`, state, after, limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list applications: %w", err)
+	}
+	defer rows.Close()
+	list := &caapi.ApplicationList{V: caapi.Version, Applications: []caapi.ApplicationInfo{}}
+	for rows.Next() {
+		row, err := scanApplication(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		if len(list.Applications) == limit {
+			list.After = list.Applications[limit-1].ID
+			break
+		}
+		info, err := row.info()
+		if err != nil {
+			return nil, err
+		}
+		list.Applications = append(list.Applications, *info)
+	}
+	return list, rows.Err()
+}

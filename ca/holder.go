@@ -1,0 +1,52 @@
+package ca
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// maxKeyRecoveries bounds the answer to a holder.
+const maxKeyRecoveries = 1000
+
+// HolderRecoveries answers a phone, which shows its pass and a proof over GET, every
+// recovery of a key of its holder's lineages: by a reissue, or by two operators.
+//
+// Errors: unauthorized, expired, clock_skew, forbidden.
+func (a *Authority) HolderRecoveries(ctx context.Context, c SignedCall) (*caapi.KeyRecoveries, error) {
+	verified, err := protocol.VerifyPass(a.passKey.Public(), c.Pass, a.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := protocol.VerifyProof(verified, c.Proof, protocol.Call{Method: http.MethodGet, URL: a.publicURL + c.Path}, a.now()); err != nil {
+		return nil, err
+	}
+	device, err := readDevice(ctx, a.db.Reader(), verified.Device)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, protocol.Errorf(protocol.CodeUnauthorized, "the device is not known")
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.db.Reader().QueryContext(ctx, `SELECT id, lineage, reason, recipient, created_at FROM ca_releases
+		WHERE lineage IN (SELECT lineage FROM ca_issuances WHERE account = $1 AND lineage <> '') ORDER BY created_at DESC, id LIMIT $2`,
+		device.account, maxKeyRecoveries)
+	if err != nil {
+		return nil, fmt.Errorf("read recoveries: %w", err)
+	}
+	defer rows.Close()
+	list := &caapi.KeyRecoveries{V: caapi.Version, Recoveries: []caapi.KeyRecovery{}}
+	for rows.Next() {
+		var r caapi.KeyRecovery
+		if err := rows.Scan(&r.ID, &r.Lineage, &r.Reason, &r.To, &r.At); err != nil {
+			return nil, fmt.Errorf("read recoveries: %w", err)
+		}
+		list.Recoveries = append(list.Recoveries, r)
+	}
+	return list, rows.Err()
+}
