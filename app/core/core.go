@@ -77,6 +77,9 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 		return nil, classify(err)
 	}
 	c.pass = string(pass)
+	if assisted, ok := opt.Keys.(keys.Assisted); ok {
+		assisted.UseAssist(assistance{c})
+	}
 	return c, nil
 }
 

@@ -21,6 +21,8 @@ type settings struct {
 	Account    string           `json:"account"`
 	// LedgerKey is the key that the relay named when its first promise came.
 	LedgerKey protocol.Bytes `json:"ledger_key,omitzero"`
+	// Assist is the URL of the password server, as the authority named it.
+	Assist string `json:"assist,omitzero"`
 }
 
 const maxOrigins = 8
@@ -36,6 +38,11 @@ func (s *settings) check() error {
 	}
 	if err := checkServer(s.Relay); err != nil {
 		return err
+	}
+	if s.Assist != "" {
+		if err := checkServer(s.Assist); err != nil {
+			return err
+		}
 	}
 	return checkServer(s.CA)
 }

@@ -66,8 +66,9 @@ type Recipient struct {
 //
 // Methods that take a password fail with protocol.CodePasswordWrong or, after
 // MaxTries wrong ones, protocol.CodePasswordLocked; a try counts before it is
-// evaluated, so that killing the process wins nothing. They do not keep the
-// password and do not wipe it.
+// evaluated, so that killing the process wins nothing. Where a server counts and
+// cannot be reached, they fail with protocol.CodePasswordOffline. They do not
+// keep the password and do not wipe it.
 type Provider interface {
 	// Request makes a signing key and the PKCS#10 request for it (DER). The
 	// same id again gives the same bytes: an application that was interrupted
@@ -92,8 +93,16 @@ type Provider interface {
 	// Use unlocks the keys, runs do exactly once, and locks them again before
 	// it returns. The Signer is worthless afterwards.
 	Use(ctx context.Context, password []byte, do func(Signer) error) error
-	// TriesLeft is how many wrong passwords are left before the lock.
+	// TriesLeft is how many wrong passwords are left before the lock, as far as
+	// this phone knows.
 	TriesLeft(ctx context.Context) (int, error)
+	// ChangePassword makes next the password. Whatever interrupts it, the old or
+	// the new one opens the keys, never neither.
+	ChangePassword(ctx context.Context, password, next []byte) error
+	// ResetPassword makes next the password without the old one, against a
+	// real-name token for this account and device. Interrupted, it goes on with
+	// the same token. Errors: protocol.CodeRealNameToken, CodeResetUnavailable.
+	ResetPassword(ctx context.Context, token string, next []byte) error
 }
 
 // Signer signs with unlocked keys.

@@ -23,7 +23,7 @@ const (
 	maxCSR     = 4 << 10
 )
 
-// Types of slots. Only slotPassword is opened by this version.
+// Types of slots. This version opens the first three.
 const (
 	slotPassword = "password"
 	slotVOPRF    = "password+voprf" // password and the answer of a server (RFC 9497)
@@ -124,22 +124,14 @@ func (k *keyRecord) check() error {
 // encode writes the file.
 func (d *document) encode() ([]byte, error) { return protocol.EncodeJSON(d) }
 
-// passwordSlot finds the slot that this version opens. Others are left alone.
+// passwordSlot finds the slot that the password alone opens.
 func (d *document) passwordSlot() (*slot, error) {
-	for _, raw := range d.Slots {
-		var head struct {
-			Type string `json:"type"`
-		}
-		if err := protocol.DecodeJSONOpen(raw, &head, []string{"type"}); err != nil {
-			return nil, invalid("slot: %v", err)
-		}
-		if head.Type != slotPassword {
-			continue
-		}
-		var s slot
-		if err := protocol.DecodeJSON(raw, &s); err != nil {
-			return nil, invalid("password slot: %v", err)
-		}
+	var s slot
+	found, err := d.find(slotPassword, &s)
+	if err != nil {
+		return nil, err
+	}
+	if found {
 		return &s, s.check(d.Epoch)
 	}
 	return nil, invalid("no slot that this version can open")

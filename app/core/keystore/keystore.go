@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/bidseal/bidseal/app/core/keys"
@@ -23,6 +24,9 @@ const (
 type Store struct {
 	files storage.Files
 	kdf   KDF // of new slots
+
+	mu     sync.Mutex
+	assist keys.Assist // nil until the phone gives it
 }
 
 // Store is a provider of keys.
@@ -70,6 +74,12 @@ func (u *unlocked) wipe() { clear(u.dataKey) }
 
 // unlock counts the try, evaluates the password and opens the data key.
 func (s *Store) unlock(ctx context.Context, d *document, password []byte) (*unlocked, error) {
+	if slot, err := d.assisted(); err != nil || slot != nil {
+		if err != nil {
+			return nil, err
+		}
+		return s.unlockAssisted(ctx, d, slot, password)
+	}
 	slot, err := d.passwordSlot()
 	if err != nil {
 		return nil, err
@@ -125,20 +135,16 @@ func CheckPassword(password []byte) error {
 
 // Use implements keys.Provider.
 func (s *Store) Use(ctx context.Context, password []byte, do func(keys.Signer) error) error {
-	d, err := s.load(ctx)
+	u, err := s.unlockNewest(ctx, password)
 	if err != nil {
 		return err
 	}
-	if d == nil {
-		return protocol.Errorf(protocol.CodeNotEnrolled, "no keys on this phone")
-	}
-	u, err := s.unlock(ctx, d, password)
-	if err != nil {
-		return err
-	}
+	defer u.wipe()
 	signer := &signer{open: u}
-	defer signer.close()
-	return do(signer)
+	err = do(signer)
+	signer.close()
+	s.settle(ctx, u, password)
+	return err
 }
 
 // Certificates implements keys.Provider.

@@ -23,8 +23,7 @@ type signer struct {
 func (s *signer) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open.wipe()
-	s.open = nil
+	s.open = nil // whoever unlocked the keys wipes them
 }
 
 // Sign implements keys.Signer. The private key lives for one signature.

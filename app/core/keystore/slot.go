@@ -1,14 +1,11 @@
 package keystore
 
 import (
-	"crypto/hkdf"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/bidseal/bidseal/app/core/internal/wrap"
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/protocol"
-	"github.com/emmansun/gmsm/sm3"
 	"golang.org/x/crypto/argon2"
 )
 
@@ -41,13 +38,14 @@ func (k KDF) Check() error {
 
 // key derives the slot's key: HKDF-SM3(Argon2id(password)).
 func (s *slot) key(file, password []byte) ([]byte, error) {
-	stretched := argon2.IDKey(password, s.Salt, s.KDF.Time, s.KDF.Memory, s.KDF.Threads, argonSize)
+	stretched := s.stretch(password)
 	defer clear(stretched)
-	key, err := hkdf.Key(sm3.New, stretched, file, "bidseal/keystore 1 "+s.Type, dataKeySize)
-	if err != nil {
-		return nil, fmt.Errorf("derive slot key: %w", err)
-	}
-	return key, nil
+	return slotKey(file, s.Type, stretched)
+}
+
+// stretch is the slow part; the caller wipes the result.
+func (s *slot) stretch(password []byte) []byte {
+	return argon2.IDKey(password, s.Salt, s.KDF.Time, s.KDF.Memory, s.KDF.Threads, argonSize)
 }
 
 func (s *slot) aad(file []byte) []byte {
@@ -83,8 +81,8 @@ func (s *slot) open(file, password []byte) (dataKey []byte, ok bool, err error) 
 		return nil, false, err
 	}
 	defer clear(key)
-	dataKey, ok = wrap.Open(key, s.Wrapped, s.aad(file))
-	return dataKey, ok && len(dataKey) == dataKeySize, nil
+	dataKey, ok = openWith(key, s.Wrapped, s.aad(file))
+	return dataKey, ok, nil
 }
 
 // keyAAD ties a wrapped private key to its file, use and public key.

@@ -89,6 +89,12 @@ func (s *Store) TriesLeft(ctx context.Context) (int, error) {
 	if d == nil {
 		return keys.MaxTries, nil
 	}
+	if slot, err := d.assisted(); err != nil || slot != nil {
+		if err != nil {
+			return 0, err
+		}
+		return s.assistedLeft(ctx, d)
+	}
 	t, err := s.readTries(ctx, d)
 	if err != nil {
 		return 0, err
