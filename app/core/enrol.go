@@ -82,6 +82,7 @@ func (c *Core) Enrol(ctx context.Context, file *caapi.EnrolmentFile, setup Setup
 	if err != nil {
 		return nil, classify(err)
 	}
+	c.assistKeys(ctx, password)
 	return certs, result(c.opt.Files.Remove(ctx, name))
 }
 

@@ -237,6 +237,13 @@ func (s *Store) proveNoted(ctx context.Context, helper keys.Assist, id []byte) {
 	}
 }
 
+// prove tells the server of the success by which u was opened.
+func (s *Store) prove(ctx context.Context, u *unlocked) {
+	if helper := s.helper(); helper != nil {
+		s.proveNoted(ctx, helper, u.doc.ID)
+	}
+}
+
 // settle ends an unlocking: the success is proved, and keys that the password
 // alone opens come under the server's help. Neither can fail what was done with
 // the keys.

@@ -141,6 +141,7 @@ func (s *Store) Use(ctx context.Context, password []byte, do func(keys.Signer) e
 	}
 	defer u.wipe()
 	signer := &signer{open: u}
+	defer signer.close()
 	err = do(signer)
 	signer.close()
 	s.settle(ctx, u, password)

@@ -37,6 +37,7 @@ func (s *Store) Request(ctx context.Context, id string, password []byte) ([]byte
 		return nil, err
 	}
 	defer u.wipe()
+	defer s.prove(ctx, u)
 	for _, k := range u.doc.Keys {
 		if k.Request != nil && k.Request.ID == id {
 			return k.Request.CSR, nil
@@ -109,6 +110,7 @@ func (s *Store) Install(ctx context.Context, id string, password []byte, g keys.
 		return err
 	}
 	defer u.wipe()
+	defer s.prove(ctx, u)
 	if err := u.install(record, g, encryptSPKI); err != nil {
 		return err
 	}
