@@ -8,9 +8,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -38,7 +35,7 @@ type assistance struct {
 }
 
 // loadAssist makes the password-assist server of the opened authority.
-func (a *Authority) loadAssist(ring *keyring, trusted []crypto.PublicKey) error {
+func (a *Authority) loadAssist(ctx context.Context, ring *keyring, trusted []crypto.PublicKey) error {
 	if err := errors.Join(ring.ensure(keyAssist, drawAssistKEK), ring.ensure(keyRealName, drawRealNameKey)); err != nil {
 		return err
 	}
@@ -47,7 +44,7 @@ func (a *Authority) loadAssist(ring *keyring, trusted []crypto.PublicKey) error 
 		return err
 	}
 	defer clear(kek)
-	if a.realName, err = ring.readSigner(keyRealName); err != nil {
+	if a.realName, err = ring.readSigner(ctx, keyRealName); err != nil {
 		return err
 	}
 	if a.personSecret, err = hkdf.Key(sm3.New, kek, nil, "bidseal/ca real-name person 1", sm3.Size); err != nil {
@@ -160,48 +157,4 @@ func (a *Authority) deviceOfCertificate(ctx context.Context, serial string) (acc
 		return "", "", protocol.Errorf(protocol.CodeNotFound, "no phone got certificate %.40q", serial)
 	}
 	return account, protocol.DeviceID(key), nil
-}
-
-// ensure makes a key file that is not there yet, with the parameters of the
-// key-encryption key's. Two processes may do so at once: the first file stays.
-func (k *keyring) ensure(purpose string, draw func() ([]byte, error)) (err error) {
-	path := filepath.Join(k.dir, keyFileName(purpose))
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	kdf, salt, err := k.parameters(keyKEK)
-	if err != nil {
-		return err
-	}
-	secret, err := draw()
-	if err != nil {
-		return err
-	}
-	defer clear(secret)
-	stage, err := os.MkdirTemp(k.dir, ".key-*")
-	if err != nil {
-		return fmt.Errorf("key %s: %w", purpose, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
-	aside := keyring{dir: stage, passphrase: k.passphrase, derived: k.derived}
-	if err := aside.write(purpose, secret, kdf, salt); err != nil {
-		return err
-	}
-	if err := os.Link(filepath.Join(stage, keyFileName(purpose)), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("key %s: %w", purpose, err)
-	}
-	return nil
-}
-
-// parameters of a key file that is there.
-func (k *keyring) parameters(purpose string) (KDF, []byte, error) {
-	raw, err := os.ReadFile(filepath.Join(k.dir, keyFileName(purpose)))
-	if err != nil {
-		return KDF{}, nil, fmt.Errorf("key %s: %w", purpose, err)
-	}
-	var f keyFile
-	if err := protocol.DecodeJSON(raw, &f); err != nil {
-		return KDF{}, nil, fmt.Errorf("key %s: %w", purpose, err)
-	}
-	return KDF{f.Time, f.MemoryKiB, f.Threads}, f.Salt, nil
 }

@@ -31,6 +31,7 @@ const (
 	eventResumed          = "certificate.resumed"
 	eventKeyReleased      = "key.released"
 	eventCRL              = "crl.signed"
+	eventRotated          = "issuing.rotated"
 	eventPass             = "pass.renewed"
 	eventDeviceBlocked    = "device.blocked"
 	eventDeviceUnblocked  = "device.unblocked"

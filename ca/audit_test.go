@@ -17,8 +17,8 @@ func TestVerifyLogOfARun(t *testing.T) {
 	must(t, err)
 	report, err := f.VerifyLog(t.Context(), head.Head)
 	must(t, err)
-	// ceremony: root, issuing authority, responder; the dual pair
-	if report.Certificates != 5 || report.Revocations != 1 || report.Entries <= head.Entries {
+	// ceremony: root, issuing authority, responder, timestamp authority; the dual pair
+	if report.Certificates != 6 || report.Revocations != 1 || report.Entries <= head.Entries {
 		t.Errorf("%+v", report)
 	}
 }
@@ -83,7 +83,7 @@ func TestVerifyLogSeesOneMoment(t *testing.T) {
 		_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
 		must(t, err)
 		report, err := compareLog(t.Context(), tx, check)
-		if err != nil || report.Certificates != 5 || report.Revocations != 0 {
+		if err != nil || report.Certificates != 6 || report.Revocations != 0 {
 			t.Errorf("%+v, %v", report, err)
 		}
 		return nil

@@ -31,7 +31,7 @@ func TestOutsiderVerifiesAnExport(t *testing.T) {
 	raw := f.export(t)
 	report, err := VerifyExport(bytes.NewReader(raw), f.AuditKey(), kept)
 	must(t, err)
-	if report.Certificates != 5 || report.Revocations != 1 || report.Head.Seq != report.Entries {
+	if report.Certificates != 6 || report.Revocations != 1 || report.Head.Seq != report.Entries {
 		t.Errorf("%+v", report)
 	}
 	for _, secret := range []string{"张三", "示例建设", "91330100MA27XL0G0X"} {
@@ -127,7 +127,7 @@ func TestVerifyDatabaseCopy(t *testing.T) {
 	path := f.copyDatabase(t)
 	report, err := VerifyDatabase(t.Context(), path, f.AuditKey(), headOf(t, f))
 	must(t, err)
-	if report.Certificates != 5 || report.Rows < 8 {
+	if report.Certificates != 6 || report.Rows < 8 {
 		t.Errorf("%+v", report)
 	}
 	stranger, err := sm2.GenerateKey(rand.Reader)

@@ -46,6 +46,8 @@ type Options struct {
 	// PublicURL under which the API is reached, where it is not the base URL
 	// that stands in the certificates.
 	PublicURL string
+	// Tokens for keys in hardware security modules; nil for none.
+	Tokens Tokens
 	// Operator on whose behalf the methods act, for the audit log.
 	Operator string
 	// Assist destroys what helps a lost phone to open its keystore; nil is the
@@ -72,9 +74,12 @@ type Authority struct {
 	issuers   issuers
 	kmc       *kmc.Centre
 	audit     auditLog
+	tokens    Tokens
 	passKey   crypto.Signer
-	ocsp      responder
-	assist    AssistDestroyer
+	// identityKey is the secret under which identity numbers are hashed.
+	identityKey []byte
+	ocsp        responder
+	assist      AssistDestroyer
 	assistance
 	// stop is set by tests: it ends an issuance at a step, as a crash would.
 	stop func(step string) error
@@ -89,7 +94,10 @@ func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{dir: dir, config: config, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger, assist: o.Assist, stop: func(string) error { return nil }}
+	a := &Authority{
+		dir: dir, config: config, tokens: o.Tokens, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger,
+		assist: o.Assist, stop: func(string) error { return nil },
+	}
 	if o.PublicURL != "" {
 		a.publicURL = o.PublicURL
 	}
@@ -113,13 +121,20 @@ func (a *Authority) load(ctx context.Context, dir string, o Options) error {
 	if err != nil {
 		return err
 	}
+	ring.tokens = a.tokens
 	defer ring.wipe()
 	for purpose, into := range map[string]*crypto.Signer{keyOCSP: &a.ocsp.key, keyPass: &a.passKey, keyAudit: &a.audit.key} {
-		if *into, err = ring.readSigner(purpose); err != nil {
+		if *into, err = ring.readSigner(ctx, purpose); err != nil {
 			return err
 		}
 	}
 	a.audit.now, a.audit.oids = a.now, a.oids
+	if err := ring.ensure(keyIdentity, func() ([]byte, error) { return protocol.Random(issuance.IdentityKeySize) }); err != nil {
+		return err // folders of before it existed show no identity numbers
+	}
+	if a.identityKey, err = ring.read(keyIdentity); err != nil {
+		return err
+	}
 	kek, err := ring.read(keyKEK)
 	if err != nil {
 		return err
@@ -128,7 +143,7 @@ func (a *Authority) load(ctx context.Context, dir string, o Options) error {
 	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
 		return err
 	}
-	if err := a.loadAssist(ring, o.RealName); err != nil {
+	if err := a.loadAssist(ctx, ring, o.RealName); err != nil {
 		return err
 	}
 	if a.root, err = a.newestOf(ctx, issuance.Root, rootName); err != nil {

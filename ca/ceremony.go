@@ -25,17 +25,25 @@ import (
 // Ceremony is everything that making an authority needs.
 type Ceremony struct {
 	// Dir is the folder to be made; it must not exist or be empty.
-	Dir    string
-	Config Config
-	// Passphrase of the keys; RootPassphrase of the root's key file, which may
-	// be carried away afterwards, the same if empty.
+	Dir string
+	// RootDir is a folder for the root's key, on a medium that is carried away
+	// afterwards; Dir if empty. It must exist, without a root key in it.
+	RootDir string
+	Config  Config
+	// Passphrase of the keys; RootPassphrase of the root's key file, the same if
+	// empty.
 	Passphrase, RootPassphrase []byte
 	// KDF of the key files; DefaultKDF if zero.
 	KDF KDF
+	// Tokens for the keys that the configuration puts there; nil for none.
+	Tokens Tokens
 	// Now is the clock.
 	Now func() time.Time
-	// Operator who performs it, for the audit log.
-	Operator string
+	// Operator who performs it, for the audit log; Witnesses for the record.
+	Operator  string
+	Witnesses []string
+	// Program is the name and version of what performs it, for the record.
+	Program string
 }
 
 // Fingerprint of a certificate that a ceremony made.
@@ -63,8 +71,13 @@ const backdate = time.Hour
 // Init performs the ceremony. The folder appears under its name only when all
 // of it is complete.
 func Init(ctx context.Context, c Ceremony) ([]Fingerprint, error) {
-	if err := c.Config.Check(); err != nil {
+	if err := errors.Join(c.Config.Check(), c.Config.CheckIdentifiers()); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if c.RootDir == "" {
+		c.RootDir = c.Dir
+	} else if _, err := os.Stat(filepath.Join(c.RootDir, keyFileName(keyRoot))); !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds a root key, or cannot be read: %w", c.RootDir, errors.Join(err, os.ErrExist))
 	}
 	if c.KDF == (KDF{}) {
 		c.KDF = DefaultKDF()
@@ -81,7 +94,7 @@ func Init(ctx context.Context, c Ceremony) ([]Fingerprint, error) {
 	}
 	prints, err := c.perform(ctx, stage)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("ceremony: %w", err), os.RemoveAll(stage))
+		return nil, errors.Join(fmt.Errorf("ceremony: %w", err), os.RemoveAll(stage), c.forgetRoot())
 	}
 	if err := os.Remove(c.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("ceremony: %w", err)
@@ -92,27 +105,43 @@ func Init(ctx context.Context, c Ceremony) ([]Fingerprint, error) {
 	return prints, nil
 }
 
+// forgetRoot takes back the root's key of a ceremony that failed; it signed
+// nothing that anybody has.
+func (c *Ceremony) forgetRoot() error {
+	if c.RootDir == c.Dir {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(c.RootDir, keyFileName(keyRoot))); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // made is what a ceremony holds in memory until it is written.
 type made struct {
-	root, issuing, ocsp *smx509.Certificate
-	keys                map[string]crypto.Signer
-	kek                 []byte
-	rootCRL             *signedCRL
+	root, issuing, ocsp, tsa *smx509.Certificate
+	keys                     map[string]crypto.Signer
+	secrets                  map[string][]byte // kek, identity
+	rootCRL                  *signedCRL
 }
 
 func (c *Ceremony) perform(ctx context.Context, dir string) ([]Fingerprint, error) {
-	m, err := c.make()
+	m, err := c.make(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(m.kek)
+	defer func() {
+		for _, secret := range m.secrets {
+			clear(secret)
+		}
+	}()
 	if err := c.writeKeys(dir, m); err != nil {
 		return nil, err
 	}
 	prints := []Fingerprint{fingerprint(rootName, m.root), fingerprint(issuingName, m.issuing)}
 	for i, cert := range []*smx509.Certificate{m.root, m.issuing} {
 		prints[i].File = prints[i].Name + ".pem"
-		if err := writeNew(filepath.Join(dir, prints[i].File), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})); err != nil {
+		if err := writeNew(filepath.Join(dir, prints[i].File), certificatePEM(cert)); err != nil {
 			return nil, err
 		}
 	}
@@ -123,24 +152,37 @@ func (c *Ceremony) perform(ctx context.Context, dir string) ([]Fingerprint, erro
 	if err := writeNew(filepath.Join(dir, configFile), raw); err != nil {
 		return nil, err
 	}
-	return prints, c.writeDatabase(ctx, dir, m, prints)
+	if err := c.writeDatabase(ctx, dir, m, prints); err != nil {
+		return nil, err
+	}
+	record, err := c.record(m, raw)
+	if err != nil {
+		return nil, err
+	}
+	return prints, record.write(dir, m.root, m.keys[keyRoot])
+}
+
+func certificatePEM(cert *smx509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 }
 
 // make draws the keys and signs the certificates.
-func (c *Ceremony) make() (*made, error) {
-	m := &made{keys: make(map[string]crypto.Signer), kek: make([]byte, kmc.KEKSize)}
-	for _, purpose := range []string{keyRoot, keyIssuing, keyOCSP, keyPass, keyAudit} {
-		key, err := c.Config.keyFamily(purpose).GenerateKey()
-		if err != nil {
+func (c *Ceremony) make(ctx context.Context) (*made, error) {
+	m := &made{keys: make(map[string]crypto.Signer), secrets: map[string][]byte{
+		keyKEK: make([]byte, kmc.KEKSize), keyIdentity: make([]byte, issuance.IdentityKeySize),
+	}}
+	var err error
+	for _, purpose := range ceremonyKeys() {
+		if m.keys[purpose], err = makeKey(ctx, c.Tokens, c.Config.keyURI(purpose), c.Config.keyFamily(purpose)); err != nil {
 			return nil, fmt.Errorf("key %s: %w", purpose, err)
 		}
-		m.keys[purpose] = key
 	}
-	if _, err := rand.Read(m.kek); err != nil {
-		return nil, fmt.Errorf("key-encryption key: %w", err)
+	for purpose, secret := range m.secrets {
+		if _, err := rand.Read(secret); err != nil {
+			return nil, fmt.Errorf("secret %s: %w", purpose, err)
+		}
 	}
 	start := c.Now().UTC().Truncate(time.Second).Add(-backdate)
-	var err error
 	if m.root, err = c.certify(m, nil, rootName, issuance.Request{
 		Profile: issuance.Root, NotBefore: start, NotAfter: start.AddDate(c.Config.RootYears, 0, 0).Add(-time.Second),
 	}); err != nil {
@@ -151,11 +193,14 @@ func (c *Ceremony) make() (*made, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if m.ocsp, err = c.certify(m, m.issuing, keyOCSP, responderRequest(c.Now(), m.issuing)); err != nil {
+	if m.ocsp, err = c.certify(m, m.issuing, keyOCSP, serviceRequest(issuance.OCSP, c.Now(), m.issuing)); err != nil {
+		return nil, err
+	}
+	if m.tsa, err = c.certify(m, m.issuing, keyTSA, serviceRequest(issuance.Timestamp, c.Now(), m.issuing)); err != nil {
 		return nil, err
 	}
 	m.rootCRL, err = signCRL(m.root, m.keys[keyRoot], crlContent{
-		number: 1, url: c.Config.crlURL(rootName), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate + rootCRLLifetime),
+		number: nextCRLNumber(nil, start.Add(backdate)), url: c.Config.crlURL(rootName), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate + rootCRLLifetime),
 	})
 	return m, err
 }
@@ -163,7 +208,7 @@ func (c *Ceremony) make() (*made, error) {
 // certify signs one certificate of the ceremony, a root if issuer is nil.
 func (c *Ceremony) certify(m *made, issuer *smx509.Certificate, name string, r issuance.Request) (*smx509.Certificate, error) {
 	issuerName := rootName
-	if name == keyOCSP {
+	if name == keyOCSP || name == keyTSA {
 		issuerName = issuingName
 	}
 	config, err := c.Config.issuanceConfig(issuerName)
@@ -191,30 +236,54 @@ func (c *Ceremony) certify(m *made, issuer *smx509.Certificate, name string, r i
 	return signer.Issue(linted)
 }
 
-// responderRequest is a certificate for an OCSP responder, within its issuer's
-// life.
-func responderRequest(now time.Time, issuer *smx509.Certificate) issuance.Request {
+// serviceYears are the lives of certificates of the authority's own services. A
+// timestamp authority's is longer than that of any answer it is asked for again.
+func serviceYears(profile issuance.Name) int {
+	if profile == issuance.Timestamp {
+		return 5
+	}
+	return 1
+}
+
+// serviceRequest is a certificate for an OCSP responder or a timestamp authority,
+// within its issuer's life.
+func serviceRequest(profile issuance.Name, now time.Time, issuer *smx509.Certificate) issuance.Request {
 	start := now.UTC().Truncate(time.Second).Add(-leafBackdate)
-	end := start.AddDate(1, 0, 0).Add(-time.Second)
+	end := start.AddDate(serviceYears(profile), 0, 0).Add(-time.Second)
 	if end.After(issuer.NotAfter) {
 		end = issuer.NotAfter
 	}
-	return issuance.Request{Profile: issuance.OCSP, NotBefore: start, NotAfter: end}
+	return issuance.Request{Profile: profile, NotBefore: start, NotAfter: end}
+}
+
+// ceremonyKeys are the key pairs of a new authority.
+func ceremonyKeys() []string {
+	return []string{keyRoot, keyIssuing, keyOCSP, keyTSA, keyPass, keyAudit}
+}
+
+// rings opens the key rings of the authority's folder and of the root's.
+func (c *Ceremony) rings(dir string) (ring, root *keyring, err error) {
+	if ring, err = newKeyring(dir, c.Passphrase); err != nil {
+		return nil, nil, err
+	}
+	passphrase, rootDir := c.Passphrase, c.RootDir
+	if len(c.RootPassphrase) > 0 {
+		passphrase = c.RootPassphrase
+	}
+	if rootDir == c.Dir {
+		rootDir = dir
+	}
+	root, err = newKeyring(rootDir, passphrase)
+	return ring, root, err
 }
 
 func (c *Ceremony) writeKeys(dir string, m *made) error {
-	ring, err := newKeyring(dir, c.Passphrase)
+	ring, rootRing, err := c.rings(dir)
 	if err != nil {
 		return err
 	}
 	defer ring.wipe()
-	rootRing := ring
-	if len(c.RootPassphrase) > 0 {
-		if rootRing, err = newKeyring(dir, c.RootPassphrase); err != nil {
-			return err
-		}
-		defer rootRing.wipe()
-	}
+	defer rootRing.wipe()
 	salts := make([]byte, 2*saltSize)
 	if _, err := rand.Read(salts); err != nil {
 		return fmt.Errorf("salt: %w", err)
@@ -224,11 +293,21 @@ func (c *Ceremony) writeKeys(dir string, m *made) error {
 		if purpose == keyRoot {
 			into, salt = rootRing, salts[saltSize:]
 		}
-		if err := into.writeSigner(purpose, key, c.KDF, salt); err != nil {
+		if uri := c.Config.keyURI(purpose); uri != "" {
+			err = into.writeReference(purpose, uri)
+		} else {
+			err = into.writeSigner(purpose, key, c.KDF, salt)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return ring.write(keyKEK, m.kek, c.KDF, salts[:saltSize])
+	for purpose, secret := range m.secrets {
+		if err := ring.write(purpose, secret, c.KDF, salts[:saltSize]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeDatabase makes the tables and the first entries of the audit log.
@@ -250,7 +329,7 @@ func (c *Ceremony) writeDatabase(ctx context.Context, dir string, m *made, print
 			profile issuance.Name
 			issuer  string
 			cert    *smx509.Certificate
-		}{{issuance.Root, rootName, m.root}, {issuance.Issuing, rootName, m.issuing}, {issuance.OCSP, issuingName, m.ocsp}} {
+		}{{issuance.Root, rootName, m.root}, {issuance.Issuing, rootName, m.issuing}, {issuance.OCSP, issuingName, m.ocsp}, {issuance.Timestamp, issuingName, m.tsa}} {
 			if err := storeCertificate(ctx, tx, &audit, certificateRow{profile: cert.profile, issuer: cert.issuer, cert: cert.cert}); err != nil {
 				return err
 			}

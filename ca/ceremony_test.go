@@ -45,7 +45,7 @@ func TestCeremony(t *testing.T) {
 func TestCeremonyRefuses(t *testing.T) {
 	f := newFixture(t)
 	config := DefaultConfig()
-	config.BaseURL = testBase
+	config.BaseURL, config.DocumentationOIDs = testBase, true
 	again := Ceremony{Dir: f.dir, Config: config, Passphrase: []byte("x"), KDF: fastKDF(), Now: f.clock.Now}
 	if _, err := Init(t.Context(), again); err == nil {
 		t.Error("a ceremony over an authority")
@@ -157,14 +157,14 @@ func copyFile(t *testing.T, from, to, name string) {
 // TestRootPassphraseOfItsOwn: the root's key opens by its own passphrase only.
 func TestRootPassphraseOfItsOwn(t *testing.T) {
 	config := DefaultConfig()
-	config.BaseURL = testBase
+	config.BaseURL, config.DocumentationOIDs = testBase, true
 	dir := filepath.Join(t.TempDir(), "ca")
 	_, err := Init(t.Context(), Ceremony{Dir: dir, Config: config, Passphrase: []byte("one"), RootPassphrase: []byte("two"), KDF: fastKDF(), Now: time.Now})
 	must(t, err)
 	for passphrase, want := range map[string]error{"one": ErrPassphrase, "two": nil} {
 		ring, err := newKeyring(dir, []byte(passphrase))
 		must(t, err)
-		if _, err := ring.readSigner(keyRoot); !errors.Is(err, want) {
+		if _, err := ring.readSigner(t.Context(), keyRoot); !errors.Is(err, want) {
 			t.Errorf("passphrase %s: %v", passphrase, err)
 		}
 	}

@@ -89,36 +89,35 @@ const rootCRLLifetime = 366 * 24 * time.Hour
 // SignRootCRL signs a new list of the root with the root's key from a folder,
 // the authority's own if empty, under the root's passphrase.
 func (a *Authority) SignRootCRL(ctx context.Context, keyDir string, passphrase []byte) (*CRL, error) {
-	if keyDir == "" {
-		keyDir = a.dir
-	}
-	ring, err := newKeyring(keyDir, passphrase)
+	key, err := a.rootKey(ctx, keyDir, passphrase)
 	if err != nil {
 		return nil, err
-	}
-	defer ring.wipe()
-	key, err := ring.readSigner(keyRoot)
-	if err != nil {
-		return nil, err
-	}
-	if public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(a.root.PublicKey) {
-		return nil, errors.New("the key is not the root's")
 	}
 	var list *CRL
-	err = a.db.Update(ctx, func(tx *sql.Tx) error {
-		last, _, err := a.newestCRL(ctx, tx, rootName)
-		if err != nil || last == nil {
-			return fmt.Errorf("the root's last list: %w", errors.Join(err, sql.ErrNoRows))
-		}
-		now := a.now().UTC().Truncate(time.Second)
-		signed, err := signCRL(a.root, key, crlContent{
-			number: last.Number + 1, url: a.config.crlURL(rootName), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
-		})
-		if err != nil {
-			return err
-		}
-		list = &CRL{DER: signed.der, Issuer: rootName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
-		return storeCRL(ctx, tx, &a.audit, a.operator, rootName, 0, signed)
+	err = a.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		list, err = a.signRootCRL(ctx, tx, key)
+		return err
 	})
 	return list, err
+}
+
+func (a *Authority) signRootCRL(ctx context.Context, tx *sql.Tx, key crypto.Signer) (*CRL, error) {
+	last, _, err := a.newestCRL(ctx, tx, rootName)
+	if err != nil || last == nil {
+		return nil, fmt.Errorf("the root's last list: %w", errors.Join(err, sql.ErrNoRows))
+	}
+	now := a.now().UTC().Truncate(time.Second)
+	content := crlContent{
+		number: nextCRLNumber(last, now), url: a.config.crlURL(rootName), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
+	}
+	var revision int64
+	if content.entries, revision, err = revokedEntries(ctx, tx, rootName); err != nil {
+		return nil, err
+	}
+	signed, err := signCRL(a.root, key, content)
+	if err != nil {
+		return nil, err
+	}
+	list := &CRL{DER: signed.der, Issuer: rootName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
+	return list, storeCRL(ctx, tx, &a.audit, a.operator, rootName, revision, signed)
 }

@@ -96,7 +96,7 @@ func TestEnrolOfOneRequestAtOnce(t *testing.T) {
 	}
 	report, err := f.VerifyLog(t.Context())
 	must(t, err)
-	if report.Certificates != 5 {
+	if report.Certificates != 6 {
 		t.Errorf("%d certificates in the log", report.Certificates)
 	}
 }

@@ -82,6 +82,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{dir: filepath.Join(t.TempDir(), "ca"), clock: &testClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, log: new(lockedBuffer)}
 	config := DefaultConfig()
+	config.DocumentationOIDs = true
 	config.BaseURL, config.Database = testBase, testDatabase(t)
 	for _, c := range change {
 		c(&config)

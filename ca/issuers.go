@@ -107,7 +107,7 @@ func (a *Authority) loadIssuers(ctx context.Context, ring *keyring) error {
 		return errors.New("the database holds no issuing authority")
 	}
 	for _, n := range known {
-		key, err := ring.readSigner(n.name)
+		key, err := ring.readSigner(ctx, n.name)
 		if err != nil {
 			return err
 		}

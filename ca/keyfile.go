@@ -1,11 +1,13 @@
 package ca
 
 import (
+	"context"
 	"crypto"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -26,7 +28,10 @@ const (
 	keyOCSP    = "ocsp"
 	keyPass    = "pass"
 	keyAudit   = "audit"
+	keyTSA     = "tsa"
 	keyKEK     = "kek"
+	// keyIdentity is the secret under which identity numbers are hashed.
+	keyIdentity = "identity"
 )
 
 // KDF are the parameters of Argon2id (RFC 9106) that turn the passphrase into a
@@ -48,11 +53,12 @@ func (k KDF) check() error {
 }
 
 // keyFile is a secret under a passphrase: SM4-GCM with the purpose as
-// additional data.
+// additional data; or it names a key in a hardware security module.
 type keyFile struct {
 	V         int            `json:"v"`
 	Purpose   string         `json:"purpose"`
-	KDF       string         `json:"kdf"` // "argon2id"
+	KDF       string         `json:"kdf"` // "argon2id"; "none" beside a URI
+	URI       string         `json:"uri,omitempty"`
 	Time      uint32         `json:"time"`
 	MemoryKiB uint32         `json:"memory_kib"`
 	Threads   uint8          `json:"threads"`
@@ -71,6 +77,7 @@ const (
 // salt cost one derivation.
 type keyring struct {
 	dir        string
+	tokens     Tokens // nil for none
 	passphrase []byte
 	derived    map[string][]byte
 }
@@ -134,19 +141,43 @@ func (k *keyring) write(purpose string, secret []byte, kdf KDF, salt []byte) err
 // writeNew makes a file that must not be there yet, readable by its owner, and
 // carries it to the disk.
 func writeNew(path string, raw []byte) error {
-	file, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	_, err = file.Write(raw)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = place(file.Name(), path)
+	}
+	if err = errors.Join(err, os.Remove(file.Name())); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }
 
-// read opens a secret. The caller wipes it.
-func (k *keyring) read(purpose string) ([]byte, error) {
+// place gives a complete file its name, so that a crash leaves all of it or
+// nothing. Media without links (FAT) get a copy.
+func place(from, path string) error {
+	err := os.Link(from, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	raw, err := os.ReadFile(filepath.Clean(from))
+	if err != nil {
+		return err
+	}
+	defer clear(raw)
+	file, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(raw)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// parse reads a key file without opening it.
+func (k *keyring) parse(purpose string) (*keyFile, error) {
 	path := filepath.Join(k.dir, keyFileName(purpose))
 	info, err := os.Stat(path)
 	if err != nil {
@@ -163,8 +194,56 @@ func (k *keyring) read(purpose string) ([]byte, error) {
 	if err := protocol.DecodeJSON(raw, &f); err != nil {
 		return nil, fmt.Errorf("key %s: %w", purpose, err)
 	}
-	if f.V != keyFileVersion || f.KDF != "argon2id" || f.Purpose != purpose || len(f.Salt) < saltSize {
+	sealed := f.KDF == "argon2id" && f.URI == "" && len(f.Salt) >= saltSize
+	if f.V != keyFileVersion || f.Purpose != purpose || !sealed && (f.KDF != "none" || checkKeyURI(f.URI) != nil) {
 		return nil, fmt.Errorf("key %s: not a key file for this purpose", purpose)
+	}
+	return &f, nil
+}
+
+// writeReference stores where a key in a token is found.
+func (k *keyring) writeReference(purpose, uri string) error {
+	raw, err := protocol.EncodeJSON(keyFile{V: keyFileVersion, Purpose: purpose, KDF: "none", URI: uri})
+	if err != nil {
+		return fmt.Errorf("key %s: %w", purpose, err)
+	}
+	return writeNew(filepath.Join(k.dir, keyFileName(purpose)), raw)
+}
+
+// ensure makes a key file that is not there yet, with the parameters of the
+// key-encryption key's. Two processes may do so at once: the first file stays.
+func (k *keyring) ensure(purpose string, draw func() ([]byte, error)) error {
+	if _, err := os.Stat(filepath.Join(k.dir, keyFileName(purpose))); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	like, err := k.parse(keyKEK)
+	if err != nil {
+		return err
+	}
+	secret, err := draw()
+	if err != nil {
+		return err
+	}
+	defer clear(secret)
+	if err := k.write(purpose, secret, KDF{like.Time, like.MemoryKiB, like.Threads}, like.Salt); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// read opens a secret. The caller wipes it.
+func (k *keyring) read(purpose string) ([]byte, error) {
+	f, err := k.parse(purpose)
+	if err != nil {
+		return nil, err
+	}
+	return k.unseal(f)
+}
+
+func (k *keyring) unseal(f *keyFile) ([]byte, error) {
+	purpose := f.Purpose
+	if f.URI != "" {
+		return nil, fmt.Errorf("key %s: lives in a token and cannot be read", purpose)
 	}
 	aead, err := k.aead(KDF{f.Time, f.MemoryKiB, f.Threads}, f.Salt)
 	if err != nil {
@@ -189,8 +268,23 @@ func (k *keyring) writeSigner(purpose string, key crypto.Signer, kdf KDF, salt [
 	return k.write(purpose, der, kdf, salt)
 }
 
-func (k *keyring) readSigner(purpose string) (crypto.Signer, error) {
-	der, err := k.read(purpose)
+// readSigner opens a key, in its file or in its token.
+func (k *keyring) readSigner(ctx context.Context, purpose string) (crypto.Signer, error) {
+	f, err := k.parse(purpose)
+	if err != nil {
+		return nil, err
+	}
+	if f.URI != "" {
+		if k.tokens == nil {
+			return nil, fmt.Errorf("key %s: %w", purpose, errNoTokens)
+		}
+		key, err := k.tokens.Open(ctx, f.URI)
+		if err != nil {
+			return nil, fmt.Errorf("key %s: %w", purpose, err)
+		}
+		return key, nil
+	}
+	der, err := k.unseal(f)
 	if err != nil {
 		return nil, err
 	}

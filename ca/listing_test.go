@@ -59,7 +59,7 @@ func TestListingNamesNobody(t *testing.T) {
 	person := p.read(t, raw)
 	leaves, size, err := f.TreeEntries(t.Context(), 0, 100)
 	must(t, err)
-	if size != 7 || len(leaves) != 7 {
+	if size != 8 || len(leaves) != 8 {
 		t.Fatalf("%d of %d leaves", len(leaves), size)
 	}
 	full := 0
@@ -83,7 +83,7 @@ func TestListingNamesNobody(t *testing.T) {
 			}
 		}
 	}
-	if full != 3 { // root, issuing authority, responder
+	if full != 4 { // root, issuing authority, responder, timestamp authority
 		t.Errorf("%d certificates in full", full)
 	}
 }
@@ -93,8 +93,8 @@ func TestVerifyLogFindsAnAlteredListing(t *testing.T) {
 	for name, query := range map[string]string{
 		"leaf altered":   `UPDATE ca_tree_leaves SET data = zeroblob(200) WHERE idx = 3`,
 		"leaf removed":   `DELETE FROM ca_tree_leaves WHERE idx = 2`,
-		"end removed":    `DELETE FROM ca_tree_leaves WHERE idx = 4`,
-		"leaf added":     `INSERT INTO ca_tree_leaves (idx, name, data) VALUES (5, 'x', zeroblob(1))`,
+		"end removed":    `DELETE FROM ca_tree_leaves WHERE idx = 5`,
+		"leaf added":     `INSERT INTO ca_tree_leaves (idx, name, data) VALUES (6, 'x', zeroblob(1))`,
 		"leaves swapped": `UPDATE ca_tree_leaves SET data = (SELECT data FROM ca_tree_leaves WHERE idx = 1) WHERE idx = 3`,
 		"node altered":   `UPDATE ca_tree_nodes SET hash = zeroblob(32) WHERE level = 1 AND idx = 1`,
 		"node removed":   `DELETE FROM ca_tree_nodes WHERE level = 0 AND idx = 3`,

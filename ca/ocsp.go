@@ -185,7 +185,7 @@ func (a *Authority) responderCertificate(ctx context.Context, issuer *issuing) (
 }
 
 func (a *Authority) renewResponder(ctx context.Context, issuer *issuing) (*smx509.Certificate, error) {
-	request := responderRequest(a.now(), issuer.Certificate())
+	request := serviceRequest(issuance.OCSP, a.now(), issuer.Certificate())
 	request.Subject = a.config.subject(keyOCSP)
 	request.PublicKey = a.ocsp.key.Public()
 	var err error

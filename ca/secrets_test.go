@@ -34,7 +34,7 @@ func TestNoSecretLeavesARun(t *testing.T) {
 	must(t, err)
 	secrets := map[string][]byte{"key-encryption key": kek, "passphrase": []byte(testPassphrase), "enrolment code": []byte(file.Code), "encryption key": scalar(e.key)}
 	for _, purpose := range []string{keyRoot, keyIssuing, keyOCSP, keyPass, keyAudit} {
-		signer, err := ring.readSigner(purpose)
+		signer, err := ring.readSigner(t.Context(), purpose)
 		must(t, err)
 		secrets[purpose+" key"] = scalar(signer.(*sm2.PrivateKey))
 	}

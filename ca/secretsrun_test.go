@@ -367,7 +367,7 @@ func (r *run) authorityKeys() {
 		purpose := strings.TrimSuffix(filepath.Base(file), ".key")
 		secret, err := ring.read(purpose)
 		must(t, err)
-		if key, err := ring.readSigner(purpose); err == nil {
+		if key, err := ring.readSigner(t.Context(), purpose); err == nil {
 			r.keepKey(t, purpose+" key", key)
 			continue
 		}

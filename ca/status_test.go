@@ -273,6 +273,7 @@ func TestRootCRL(t *testing.T) {
 	if status.State != trust.Good {
 		t.Errorf("issuing authority: %v", status.State)
 	}
+	first := list.Number
 	f.clock.add(360 * 24 * time.Hour)
 	_, err = f.SignRootCRL(t.Context(), "", []byte("wrong"))
 	if !errors.Is(err, ErrPassphrase) {
@@ -285,7 +286,7 @@ func TestRootCRL(t *testing.T) {
 	must(t, err)
 	list, err = f.CRL(t.Context(), rootName)
 	must(t, err)
-	if next.Number != 2 || !bytes.Equal(list.DER, next.DER) {
+	if next.Number <= first || !bytes.Equal(list.DER, next.DER) {
 		t.Errorf("list %d is published after %d was signed", list.Number, next.Number)
 	}
 	f.clock.add(300 * 24 * time.Hour)

@@ -72,6 +72,7 @@ func New(t testing.TB, o Options) *CA {
 	listening := httptest.NewUnstartedServer(nil)
 	c := &CA{URL: "http://" + listening.Listener.Addr().String(), Dir: filepath.Join(t.TempDir(), "ca"), Now: o.Now, client: &http.Client{Timeout: time.Minute}, t: t}
 	config := ca.DefaultConfig()
+	config.DocumentationOIDs = true
 	config.BaseURL, config.Name = c.URL, "测试CA"
 	_, err := ca.Init(c.context(), ca.Ceremony{
 		Dir: c.Dir, Config: config, Passphrase: []byte(Passphrase), KDF: FastKDF(), Now: o.Now, Operator: "test",

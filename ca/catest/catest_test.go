@@ -36,7 +36,7 @@ func TestWholeAuthority(t *testing.T) {
 	if person.EncryptionKey.Equal(person.SigningKey) {
 		t.Error("one key for both certificates")
 	}
-	if report, err := c.VerifyLog(t.Context()); err != nil || report.Certificates != 3+2+2+1 || report.Revocations != 1 {
+	if report, err := c.VerifyLog(t.Context()); err != nil || report.Certificates != 4+2+2+1 || report.Revocations != 1 {
 		t.Errorf("log: %+v, %v", report, err)
 	}
 }

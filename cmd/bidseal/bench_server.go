@@ -131,6 +131,7 @@ func (s *benchServer) start(ctx context.Context, g *errgroup.Group) (*benchAnswe
 	}
 	answer := &benchAnswer{Relay: "http://" + lr.Addr().String(), CA: "http://" + lc.Addr().String()}
 	config := ca.DefaultConfig()
+	config.DocumentationOIDs = true
 	config.Name, config.Organisation, config.BaseURL = "BidSeal bench", "BidSeal bench", answer.CA
 	pass, folder := []byte("bench"), filepath.Join(s.dir, "ca")
 	if _, err := ca.Init(ctx, ca.Ceremony{Dir: folder, Config: config, Passphrase: pass, Now: time.Now, Operator: "bench"}); err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os/user"
-	"path/filepath"
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
@@ -75,7 +74,7 @@ func newCACommand() *cobra.Command {
 		Long: `The certificate authority. Its state is a folder with encrypted key files and a database;
 every command works on that folder, also while "ca serve" runs.
 
-  1  bidseal ca init --data ca --base-url https://ca.example.cn    the ceremony, once
+  1  bidseal ca init --data ca --config ceremony.toml              the ceremony, once (docs/ceremony.md)
   2  bidseal ca serve --data ca --listen :8402
   3  bidseal ca enrolment-code --data ca --name 张三 ...            hand the file to the holder of the phone
   4  bidseal ca platform list | approve ID                         platforms that applied`,
@@ -86,93 +85,8 @@ every command works on that folder, also while "ca serve" runs.
 	cmd.AddCommand(newCAInitCommand(flags), newCAServeCommand(flags), newCACodeCommand(flags), newCAPlatformCommand(flags),
 		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCAVerifyLogCommand(flags),
 		newCARenewCommand(flags), newCAChangeCommand(flags), newCAReissueCommand(flags), newCAHoldCommand(flags), newCAResumeCommand(flags), newCADeviceCommand(flags))
+	cmd.AddCommand(newCARotateCommand(flags), newCARevokeIssuingCommand(flags), newCAVerifyRecordCommand())
 	return cmd
-}
-
-func newCAInitCommand(flags *caFlags) *cobra.Command {
-	config := ca.DefaultConfig()
-	var configPath, rootPasswordFile string
-	var print bool
-	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Perform the ceremony: make root, issuing authority, responder and keys",
-		Long: `Makes an authority in a new folder and prints the fingerprints of its certificates, to be written down.
-The file root.key may be carried away afterwards; nothing but a new issuing authority needs it.`,
-		Example: `  bidseal ca init --data ca --base-url https://ca.example.cn --name "Example CA" --password-file passphrase.txt
-  bidseal ca init --print-config > ca-ceremony.toml`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			chosen, err := ceremonyConfig(cmd, configPath, config)
-			if err != nil {
-				return err
-			}
-			if print {
-				return printConfig(cmd, chosen)
-			}
-			return performCeremony(cmd, flags, chosen, rootPasswordFile)
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&configPath, "config", "", "TOML file with the authority's configuration")
-	f.BoolVar(&print, "print-config", false, "print the effective configuration and do nothing")
-	f.StringVar(&config.BaseURL, "base-url", config.BaseURL, "URL under which the authority is reached; it stands in every certificate")
-	f.StringVar(&config.Name, "name", config.Name, "name of the authority")
-	f.StringVar(&config.Organisation, "organisation", config.Organisation, "who runs the authority")
-	f.StringVar(&rootPasswordFile, "root-password-file", "", "file with a passphrase of its own for the root's key")
-	return cmd
-}
-
-// ceremonyConfig reads the file; flags that were given win over it.
-func ceremonyConfig(cmd *cobra.Command, path string, given ca.Config) (ca.Config, error) {
-	config := ca.DefaultConfig()
-	if err := loadConfig(path, &config); err != nil {
-		return config, err
-	}
-	for name, field := range map[string]struct{ from, to *string }{
-		"base-url": {&given.BaseURL, &config.BaseURL}, "name": {&given.Name, &config.Name}, "organisation": {&given.Organisation, &config.Organisation},
-	} {
-		if cmd.Flags().Changed(name) {
-			*field.to = *field.from
-		}
-	}
-	return config, nil
-}
-
-func performCeremony(cmd *cobra.Command, flags *caFlags, config ca.Config, rootPasswordFile string) error {
-	if flags.data == "" {
-		return usagef("--data DIR is needed")
-	}
-	if err := config.Check(); err != nil {
-		return usagef("configuration: %v", err)
-	}
-	passphrase, err := readNewSecret(cmd, flags.passwordFile, caPassphraseEnv, "new passphrase of the authority: ")
-	if err != nil {
-		return err
-	}
-	defer clear(passphrase)
-	var rootPassphrase []byte
-	if rootPasswordFile != "" {
-		if rootPassphrase, err = readSecret(cmd, rootPasswordFile, "", ""); err != nil {
-			return err
-		}
-		defer clear(rootPassphrase)
-	}
-	prints, err := ca.Init(cmd.Context(), ca.Ceremony{
-		Dir: flags.data, Config: config, Passphrase: passphrase, RootPassphrase: rootPassphrase, Now: time.Now, Operator: flags.actor(),
-	})
-	if err != nil {
-		return err
-	}
-	out := struct {
-		Data         string           `json:"data"`
-		Certificates []ca.Fingerprint `json:"certificates"`
-	}{flags.data, prints}
-	return emit(cmd, out, func(w io.Writer) {
-		fmt.Fprintf(w, "authority made in %s; write the fingerprints down\n", flags.data)
-		for _, p := range prints {
-			fmt.Fprintf(w, "\n%s (%s)\n  serial  %s\n  SM3     %s\n  SHA-256 %s\n  until   %s\n", p.Name, filepath.Join(flags.data, p.File), p.Serial, p.SM3, p.SHA256, unixDay(p.NotAfter))
-		}
-	})
 }
 
 func unixDay(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.DateOnly) }
@@ -251,7 +165,7 @@ func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err erro
 	}
 	defer clear(passphrase)
 	a, err := ca.Open(cmd.Context(), flags.data, ca.Options{
-		Passphrase: passphrase, Now: time.Now, Logger: log, PublicURL: config.PublicURL, Operator: flags.actor(),
+		Passphrase: passphrase, Now: time.Now, Logger: log, PublicURL: config.PublicURL, Operator: flags.actor(), Tokens: newTokens(),
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func newTestAuthority(t *testing.T) (dir string, base []string) {
 	}
 	base = []string{"--data", filepath.Join(dir, "ca"), "--password-file", secret, "--operator", "tester"}
 	var made struct{ Certificates []ca.Fingerprint }
-	caLine(t, base, &made, "init", "--base-url", "http://ca.example", "--name", "Test CA")
+	caLine(t, base, &made, "init", "--documentation-oids", "--base-url", "http://ca.example", "--name", "Test CA")
 	return dir, base
 }
 
@@ -33,7 +33,7 @@ func TestVerifyLogOutside(t *testing.T) {
 	caLine(t, base, &report, "verify-log", "--export", file("log"), "--key-out", file("audit.pem"), "--keep", file("early"))
 	caLine(t, nil, &report, "verify-log", "--import", file("log"), "--audit-key", file("audit.pem"), "--head", file("early"))
 	caLine(t, nil, &report, "verify-log", "--database", filepath.Join(dir, "ca", "ca.db"), "--audit-key", file("audit.pem"), "--head", file("early"))
-	if report.Certificates != 3 || report.Rows != 3 {
+	if report.Certificates != 4 || report.Rows != 4 {
 		t.Errorf("%+v", report)
 	}
 	caLine(t, base, new(struct{ File string }), "enrolment-code", "--name", "张三", "--out", file("code"))

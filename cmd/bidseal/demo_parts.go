@@ -80,6 +80,7 @@ func (d *demo) startAuthority(ctx context.Context, g *errgroup.Group) (*ca.Autho
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		d.step("第一次启动：生成证书机构密钥 / first start: making the authority's keys")
 		config := ca.DefaultConfig()
+		config.DocumentationOIDs = true
 		config.Name, config.Organisation, config.BaseURL = "BidSeal 演示", "BidSeal 演示证书机构", d.net.origin("ca")
 		if _, err := ca.Init(ctx, ca.Ceremony{Dir: dir, Config: config, Passphrase: pass, Now: d.clock, Operator: demoOperator}); err != nil {
 			return nil, err
