@@ -40,6 +40,7 @@ const (
 	TagLedger    Tag = "ledger"
 	TagPass      Tag = "pass"
 	TagProof     Tag = "proof"
+	TagEvidence  Tag = "evidence"
 )
 
 // T returns "bidseal/1 " | tag | 0x00, the prefix of everything hashed, signed

@@ -26,6 +26,7 @@ type Client struct {
 	vault  *vault
 	relay  *relayClient
 	status *statusCache
+	stamps *stamper
 	dialer *websocket.Dialer
 	hub    hub
 	node   string // names this client in leases
@@ -53,6 +54,7 @@ func New(config Config) (*Client, error) {
 		config: config, own: own, keyID: protocol.KeyID(spki), vault: v, node: hex.EncodeToString(node),
 		relay:  &relayClient{origin: config.Relay, key: config.APIKey, keyID: config.APIKeyID, http: config.HTTP},
 		status: newStatusCache(config.OCSP, config.Clock),
+		stamps: &stamper{source: config.TSA, anchors: config.Anchors, clock: config.Clock},
 		dialer: newDialer(config.HTTP),
 	}
 	for _, cert := range own.Chain[:len(own.Chain)-1] {

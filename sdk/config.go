@@ -47,6 +47,11 @@ type Config struct {
 	// certificates name, or OCSPURL where it is set, through HTTP.
 	OCSP    StatusSource
 	OCSPURL string
+	// TSA timestamps evidence files; nil asks the authority at TSAURL, where it is
+	// set, through HTTP. Its certificate has to stand under Anchors. With neither,
+	// files have no timestamp.
+	TSA    TimestampSource
+	TSAURL string
 	// Store is shared by all processes of the platform; nil keeps everything
 	// in memory. StoreKey (16 bytes or more) seals its secrets; with a nil
 	// Store it may be left out.
@@ -105,6 +110,9 @@ func (c Config) withDefaults() (Config, *trust.Verified, error) {
 	}
 	if c.OCSP == nil {
 		c.OCSP = HTTPStatus{URL: c.OCSPURL, HTTP: c.HTTP}
+	}
+	if c.TSA == nil && c.TSAURL != "" {
+		c.TSA = HTTPTimestamps{URL: c.TSAURL, HTTP: c.HTTP}
 	}
 	if err := c.storage(); err != nil {
 		return c, nil, err

@@ -36,6 +36,22 @@ type evidence struct {
 	Receipt       protocol.SignedReceipt `json:"receipt"` // its chain is the signer's
 	Promise       protocol.Promise       `json:"promise"`
 	LedgerKey     protocol.Bytes         `json:"ledger_key"` // SubjectPublicKeyInfo
+	// Timestamp is an RFC 3161 token over all of the above, see imprint.
+	Timestamp protocol.Bytes `json:"timestamp,omitzero"`
+}
+
+// read reads a file strictly.
+func (e *evidence) read(file []byte) error {
+	if err := protocol.DecodeJSON(file, e); err != nil {
+		return err
+	}
+	if e.V != evidenceVersion || e.Type != evidenceType {
+		return fmt.Errorf("type %q of version %d is not known", e.Type, e.V)
+	}
+	if e.Timestamp != nil && len(e.Timestamp) == 0 {
+		return errors.New("an empty timestamp")
+	}
+	return nil
 }
 
 // evidenceClaim is the claim in which the result was given, with the bytes that

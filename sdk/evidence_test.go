@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -53,6 +54,7 @@ func partsOf() map[string][]string {
 		"promise.head":        {bidseal.PartLedger},
 		"promise.signature":   {bidseal.PartLedger},
 		"ledger_key":          {bidseal.PartLedger},
+		"timestamp":           {bidseal.PartTimestamp},
 	}
 }
 
@@ -159,7 +161,12 @@ func TestEvidenceLeftOut(t *testing.T) {
 		raw, err := json.Marshal(doc)
 		must(t, err)
 		var refused *bidseal.EvidenceError
-		if _, err = verifier.VerifyEvidence(raw); !errors.As(err, &refused) {
+		report, err := verifier.VerifyEvidence(raw)
+		if key == "timestamp" {
+			if err != nil || report.Timestamp != nil || slices.Contains(report.Parts, bidseal.PartTimestamp) {
+				t.Errorf("without a timestamp: %+v, %v", report, err)
+			}
+		} else if !errors.As(err, &refused) {
 			t.Errorf("without %s: %v", key, err)
 		}
 		doc[key] = value

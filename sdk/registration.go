@@ -33,6 +33,7 @@ type Registration struct {
 	Store          string   `json:"store"`                     // folder of the file store
 	StoreKey       string   `json:"store_key"`                 // file, 32 bytes in hexadecimal
 	OCSPURL        string   `json:"ocsp_url,omitempty"`        // overrides what certificates name
+	TSAURL         string   `json:"tsa_url,omitempty"`         // timestamp authority for evidence files
 	Origins        []string `json:"origins"`                   // the platform's web origins
 	TrustedProxies []string `json:"trusted_proxies,omitempty"` // CIDR
 }
@@ -104,7 +105,7 @@ func (reg *Registration) config(dir string) (Config, error) {
 		return filepath.Join(dir, name)
 	}
 	c := Config{Platform: reg.Platform, Name: reg.Name, Relay: reg.Relay, App: reg.App, APIKeyID: reg.APIKeyID,
-		OCSPURL: reg.OCSPURL, Origins: reg.Origins}
+		OCSPURL: reg.OCSPURL, TSAURL: reg.TSAURL, Origins: reg.Origins}
 	var err error
 	if c.TrustedProxies, err = reg.proxies(); err != nil {
 		return Config{}, err

@@ -154,7 +154,7 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 		return nil, err
 	}
 	v := &verdict{Certificate: box.Chain[0], Anchor: who.Anchor, At: s.IAT}
-	v.Evidence, err = c.evidence(o, st, claim, box, ocsp)
+	v.Evidence, err = c.evidence(ctx, o, st, claim, box, ocsp)
 	return v, err
 }
 
@@ -168,18 +168,20 @@ func (o *openChallenge) openResult(claim evidenceClaim) (*protocol.ResultBox, er
 	return &box, keys.Open(protocol.BoxResult, claim.Box, &box)
 }
 
-// evidence writes the file.
-func (c *Client) evidence(o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim, box *protocol.ResultBox, ocsp []byte) ([]byte, error) {
+// evidence writes the file, with a timestamp where one is to be had.
+func (c *Client) evidence(ctx context.Context, o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim, box *protocol.ResultBox, ocsp []byte) ([]byte, error) {
 	ledgerKey, err := protocol.MarshalKey(c.config.LedgerKey)
 	if err != nil {
 		return nil, err
 	}
 	receipt := st.Result.Receipt
-	return protocol.EncodeJSON(evidence{
+	file := evidence{
 		V: evidenceVersion, Type: evidenceType, Request: o.Request, RequestSig: o.Signature, PlatformChain: o.Chain, PlatformOCSP: o.OCSP,
 		Claim: claim, Statement: box.Statement, StatementSig: box.Signature, SignerChain: box.Chain, SignerOCSP: ocsp, Shown: box.Shown,
 		Receipt: protocol.SignedReceipt{Bytes: receipt.Bytes, Signature: receipt.Signature}, Promise: *st.Promise, LedgerKey: ledgerKey,
-	})
+	}
+	c.stamps.prompt(ctx, &file, c.config.Logger)
+	return protocol.EncodeJSON(file)
 }
 
 // errBusy says that another call is at it.

@@ -32,6 +32,9 @@ type Report struct {
 	LedgerIndex  uint64    `json:"ledger_index"`
 	LedgerKey    string    `json:"ledger_key"` // KeyID, lower-case hex: whose promise it is
 	Parts        []string  `json:"parts"`      // what was checked, in order
+	// Timestamp is nil where the file has none: when it was made then rests on the
+	// word of those who made it.
+	Timestamp *TimestampReport `json:"timestamp"`
 }
 
 // Holder is the signer as the certificate names it.
@@ -78,6 +81,7 @@ const (
 	PartReceipt            = "receipt"
 	PartResult             = "result bytes"
 	PartLedger             = "ledger promise"
+	PartTimestamp          = "timestamp"
 )
 
 // VerifyEvidence verifies a file. Every refusal of the file is an
@@ -107,11 +111,12 @@ func (v Verifier) VerifyEvidence(file []byte) (*Report, error) {
 		{PartReceipt, x.checkReceipt},
 		{PartResult, x.checkResult},
 		{PartLedger, x.checkLedger},
+		{PartTimestamp, x.checkTimestamp},
 	} {
 		if err := step.check(); err != nil {
 			return nil, &EvidenceError{Part: step.part, Err: err}
 		}
-		if n := len(x.parts); n == 0 || x.parts[n-1] != step.part {
+		if n := len(x.parts); (n == 0 || x.parts[n-1] != step.part) && (step.part != PartTimestamp || x.stamp != nil) {
 			x.parts = append(x.parts, step.part)
 		}
 	}
@@ -139,18 +144,11 @@ type examination struct {
 	who       *trust.Identity
 	receipt   *protocol.Receipt
 	ledgerID  []byte
+	stamp     *TimestampReport
 	parts     []string
 }
 
-func (x *examination) read(file []byte) error {
-	if err := protocol.DecodeJSON(file, &x.file); err != nil {
-		return err
-	}
-	if x.file.V != evidenceVersion || x.file.Type != evidenceType {
-		return fmt.Errorf("type %q of version %d is not known", x.file.Type, x.file.V)
-	}
-	return nil
-}
+func (x *examination) read(file []byte) error { return x.file.read(file) }
 
 func (x *examination) readRequest() error {
 	r, err := protocol.ParseRequest(x.file.Request)
@@ -281,6 +279,6 @@ func (x *examination) report() *Report {
 		CID: x.request.CID.String(), Kind: string(x.request.Kind), Platform: x.request.Platform, PlatformName: x.name,
 		Requested: time.Unix(x.request.IAT, 0).UTC(), Signed: time.Unix(x.statement.IAT, 0).UTC(), Holder: holder(x.who, x.signer.Leaf()),
 		Shown: x.file.Shown, Device: x.statement.Device, LedgerIndex: x.file.Promise.Index, LedgerKey: fmt.Sprintf("%x", x.ledgerID),
-		Parts: x.parts,
+		Parts: x.parts, Timestamp: x.stamp,
 	}
 }

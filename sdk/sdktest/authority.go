@@ -8,11 +8,14 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"sync"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/ca/trust/timestamp"
+	"github.com/bidseal/bidseal/ca/tsa"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
@@ -24,10 +27,14 @@ type Authority struct {
 	root    certified
 	issuing certified
 
+	stamps *tsa.Authority
+
 	mu      sync.Mutex
 	revoked map[string]time.Time // by serial
 	down    bool
-	asked   int
+	// stampsDown is the same for timestamps
+	stampsDown bool
+	asked      int
 }
 
 // certified is a key with its certificate.
@@ -54,8 +61,48 @@ func NewAuthority(clock func() time.Time) (*Authority, error) {
 	if a.root, err = a.issue(nil, authorityTemplate("sdktest root", -1)); err != nil {
 		return nil, err
 	}
-	a.issuing, err = a.issue(&a.root, authorityTemplate("sdktest issuing", 0))
+	if a.issuing, err = a.issue(&a.root, authorityTemplate("sdktest issuing", 0)); err != nil {
+		return nil, err
+	}
+	a.stamps, err = a.timestamps()
 	return a, err
+}
+
+// timestamps makes the timestamp authority.
+func (a *Authority) timestamps() (*tsa.Authority, error) {
+	usage, err := extension(asn1.ObjectIdentifier{2, 5, 29, 37}, []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
+	if err != nil {
+		return nil, err
+	}
+	usage.Critical = true // RFC 3161 2.3
+	own, err := a.issue(&a.issuing, &smx509.Certificate{Subject: pkix.Name{CommonName: "sdktest timestamps"},
+		KeyUsage: smx509.KeyUsageDigitalSignature, ExtraExtensions: []pkix.Extension{usage}})
+	if err != nil {
+		return nil, err
+	}
+	return tsa.New(tsa.Options{
+		Signer: timestamp.Signer{Certificate: own.cert, Above: []*smx509.Certificate{a.issuing.cert}, Key: own.key},
+		Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1, 20}, Ledger: new(tsa.MemoryLedger), Now: a.clock, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+// Timestamp answers a timestamp request; it is a bidseal.TimestampSource.
+func (a *Authority) Timestamp(ctx context.Context, request []byte) ([]byte, error) {
+	a.mu.Lock()
+	down := a.stampsDown
+	a.mu.Unlock()
+	if down {
+		return nil, errors.New("the timestamp authority cannot be reached")
+	}
+	return a.stamps.Respond(ctx, request)
+}
+
+// SetTimestampsDown lets every request for a timestamp fail, or answers them
+// again.
+func (a *Authority) SetTimestampsDown(down bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stampsDown = down
 }
 
 func authorityTemplate(name string, pathLen int) *smx509.Certificate {

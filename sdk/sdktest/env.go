@@ -69,7 +69,7 @@ func (e *Env) Config() bidseal.Config {
 	e.must(err)
 	return bidseal.Config{
 		Platform: PlatformID, Name: PlatformName, RequestKey: e.platform.key, Chain: e.Authority.chain(e.platform.cert), APIKey: e.apiKey,
-		Relay: e.Relay.URL(), App: App, LedgerKey: e.Relay.LedgerKey(), Anchors: anchors, OCSP: e.Authority,
+		Relay: e.Relay.URL(), App: App, LedgerKey: e.Relay.LedgerKey(), Anchors: anchors, OCSP: e.Authority, TSA: e.Authority,
 		Store: e.Store, StoreKey: e.storeKey, Origins: []string{Origin}, Clock: e.Clock.Now, After: e.Clock.After,
 	}
 }
