@@ -4,16 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/fstest"
 )
 
-func open(t *testing.T, path string) *DB {
+// open opens one more handle on a source, as another process would.
+func open(t *testing.T, source Source) *DB {
 	t.Helper()
-	db, err := OpenSQLite(t.Context(), path)
+	db, err := Open(t.Context(), source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +38,7 @@ const (
 )
 
 func TestMigrateOnceEach(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "x ?#.db"))
+	db := open(t, newSource(t))
 	for _, fs := range []fstest.MapFS{files(first), files(first), files(first, second), files(first, second)} {
 		if err := db.Migrate(t.Context(), "a", fs); err != nil {
 			t.Fatal(err)
@@ -65,8 +64,7 @@ func TestMigrateOnceEach(t *testing.T) {
 }
 
 func TestUpdateAndReader(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.db")
-	db := open(t, path)
+	db := open(t, newSource(t))
 	if err := db.Migrate(t.Context(), "a", files(first)); err != nil {
 		t.Fatal(err)
 	}
@@ -97,17 +95,19 @@ func TestUpdateAndReader(t *testing.T) {
 	if _, err := db.Reader().ExecContext(t.Context(), `DELETE FROM a`); err == nil {
 		t.Error("the reader wrote")
 	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+	if err := db.View(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `DELETE FROM a`)
+		return err
+	}); err == nil {
+		t.Error("a view wrote")
 	}
 }
 
-// TestTwoProcesses: two handles on one file, as the server and the command line
+// TestTwoProcesses: two handles on one database, as the server and the command line
 // have, write at the same time and lose nothing.
 func TestTwoProcesses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.db")
-	dbs := []*DB{open(t, path), open(t, path)}
+	source := newSource(t)
+	dbs := []*DB{open(t, source), open(t, source)}
 	for _, db := range dbs {
 		if err := db.Migrate(t.Context(), "a", files(`CREATE TABLE c (n BIGINT NOT NULL); INSERT INTO c (n) VALUES (0);`)); err != nil {
 			t.Fatal(err)
@@ -143,13 +143,80 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesOtherFiles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "text.db")
-	if err := os.WriteFile(path, []byte("this is a text file and no database at all, long enough to be looked at............................."), 0o600); err != nil {
+// TestMigrateTogether: processes that start at once apply each migration once.
+func TestMigrateTogether(t *testing.T) {
+	source := newSource(t)
+	var group sync.WaitGroup
+	errs := make(chan error, 12)
+	for i := range 6 {
+		db := open(t, source)
+		group.Go(func() {
+			errs <- db.Migrate(context.Background(), "a", files(first, second))
+			errs <- db.Migrate(context.Background(), string(rune('b'+i%2)), files(`CREATE TABLE t`+string(rune('b'+i%2))+` (n BIGINT);`))
+		})
+	}
+	group.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n int
+	if err := open(t, source).Reader().QueryRowContext(t.Context(), `SELECT count(*) FROM schema_migrations`).Scan(&n); err != nil || n != 4 {
+		t.Fatalf("%d migrations, %v", n, err)
+	}
+}
+
+// TestViewSeesOneMoment: what a writer commits meanwhile is not in the view.
+func TestViewSeesOneMoment(t *testing.T) {
+	db := open(t, newSource(t))
+	if err := db.Migrate(t.Context(), "a", files(`CREATE TABLE c (n BIGINT NOT NULL); INSERT INTO c (n) VALUES (0);`)); err != nil {
 		t.Fatal(err)
 	}
-	if db, err := OpenSQLite(t.Context(), path); err == nil {
-		db.Close()
-		t.Fatal("a text file was opened")
+	var before, after, then int
+	if err := db.View(t.Context(), func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(t.Context(), `SELECT n FROM c`).Scan(&before); err != nil {
+			return err
+		}
+		if err := db.Update(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(t.Context(), `UPDATE c SET n = 1`)
+			return err
+		}); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(t.Context(), `SELECT n FROM c`).Scan(&after)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Reader().QueryRowContext(t.Context(), `SELECT n FROM c`).Scan(&then); err != nil {
+		t.Fatal(err)
+	}
+	if before != 0 || after != 0 || then != 1 {
+		t.Errorf("%d, %d in the view, %d after it", before, after, then)
+	}
+}
+
+// TestOneWriterAtATime: a second writer begins when the first has committed, and
+// sees what it wrote.
+func TestOneWriterAtATime(t *testing.T) {
+	source := newSource(t)
+	one, two := open(t, source), open(t, source)
+	if err := one.Migrate(t.Context(), "a", files(`CREATE TABLE c (n BIGINT NOT NULL);`)); err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error, 1)
+	var seen int
+	if err := one.Update(t.Context(), func(tx *sql.Tx) error {
+		go func() {
+			second <- two.Update(context.Background(), func(tx *sql.Tx) error { return tx.QueryRow(`SELECT count(*) FROM c`).Scan(&seen) })
+		}()
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO c (n) VALUES (1)`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; err != nil || seen != 1 {
+		t.Fatalf("the second writer saw %d rows, %v", seen, err)
 	}
 }

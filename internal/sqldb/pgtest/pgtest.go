@@ -91,11 +91,13 @@ func newDatabase(t testing.TB, address string) string {
 	return at(t, address, name)
 }
 
-// Exec runs a statement on a database, outside a transaction, as an operator
-// would by psql.
-func Exec(t testing.TB, address, statement string) {
+// Exec runs statements on a database, each outside a transaction, as an operator
+// would by psql; at the end of a test, too.
+func Exec(t testing.TB, address string, statements ...string) {
 	t.Helper()
-	check(t, exec(t.Context(), address, statement))
+	for _, statement := range statements {
+		check(t, exec(context.WithoutCancel(t.Context()), address, statement))
+	}
 }
 
 // Text reads one value as text.

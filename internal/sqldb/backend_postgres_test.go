@@ -10,3 +10,8 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+func newSource(t *testing.T) Source {
+	t.Helper()
+	return Source{Location: pgtest.Database(t), Component: "test"}
+}
