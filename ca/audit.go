@@ -40,6 +40,7 @@ const (
 	eventPlatformApproved = "platform.approved"
 	eventPlatformIssued   = "platform.issued"
 	eventPlatformRejected = "platform.rejected"
+	eventPlatformExpired  = "platform.expired"
 	eventIssued           = "issuance.issued"
 	eventDevice           = "device.added"
 

@@ -21,6 +21,7 @@ type SignedCall struct {
 	Path        string // of the request line
 	Body        []byte
 	Pass, Proof string // values of protocol.HeaderPass and HeaderProof
+	Caller      string // see Caller; empty where nobody is known
 }
 
 func (a *Authority) call(c SignedCall) protocol.Call {

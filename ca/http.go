@@ -180,7 +180,7 @@ func (s *server) body(c *gin.Context) ([]byte, bool) {
 func signed(c *gin.Context) SignedCall {
 	return SignedCall{
 		Path: c.Request.URL.RequestURI(), Body: c.MustGet(bodyKey).([]byte),
-		Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof),
+		Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof), Caller: Caller(c.RemoteIP()),
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,15 +33,16 @@ type platformRow struct {
 	spki, apiKey                                            []byte
 	state, reason                                           string
 	createdAt                                               int64
+	renews                                                  string // platform id
 }
 
-const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at`
+const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at, renews`
 
 func scanPlatform(scan func(...any) error) (*platformRow, error) {
 	var p platformRow
 	var origins string
 	if err := scan(&p.id, &p.platformID, &p.name, &p.organisation, &p.creditCode, &p.contact, &origins, &p.spki, &p.apiKey,
-		&p.state, &p.reason, &p.createdAt); err != nil {
+		&p.state, &p.reason, &p.createdAt, &p.renews); err != nil {
 		return nil, err
 	}
 	return &p, json.Unmarshal([]byte(origins), &p.origins)
@@ -67,7 +67,10 @@ func (a *Authority) RequestPlatform(ctx context.Context, c SignedCall) (*caapi.P
 	}
 	var id string
 	if err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
-		id, err = a.keepPlatform(ctx, tx, &request, spki)
+		if err := a.checkPlatformRenewal(ctx, tx, &request); err != nil {
+			return err
+		}
+		id, err = a.keepPlatform(ctx, tx, &request, spki, c.Caller)
 		return err
 	}); err != nil {
 		return nil, err
@@ -132,25 +135,23 @@ func validOrigin(text string) bool {
 	return false
 }
 
-func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte) (string, error) {
+func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte, caller string) (string, error) {
+	if err := a.removeExpired(ctx, tx); err != nil {
+		return "", err
+	}
 	keys := hex.EncodeToString(protocol.H([]byte("bidseal/ca platform keys 1\x00"), protocol.H(spki), protocol.H(r.APIKey)))
 	known, err := scanPlatform(tx.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE keys_digest = $1`, keys).Scan)
+	if err == nil && !known.same(r) {
+		return "", protocol.Errorf(protocol.CodeConflict, "these keys have applied with other content")
+	}
 	if err == nil {
-		if known.name != r.Name || known.organisation != r.Organisation || known.creditCode != r.CreditCode || known.contact != r.Contact ||
-			!slices.Equal(known.origins, r.Origins) {
-			return "", protocol.Errorf(protocol.CodeConflict, "these keys have applied with other content")
-		}
 		return known.id, nil
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("read platform: %w", err)
 	}
-	var waiting int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_platforms WHERE state = 'pending'`).Scan(&waiting); err != nil {
-		return "", fmt.Errorf("count platforms: %w", err)
-	}
-	if waiting >= maxPendingPlatforms {
-		return "", protocol.Errorf(protocol.CodeOverloaded, "too many applications wait for approval")
+	if err := roomFor(ctx, tx, caller); err != nil {
+		return "", err
 	}
 	fresh, err := protocol.Random(16)
 	if err != nil {
@@ -161,22 +162,22 @@ func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.Platf
 	if err != nil {
 		return "", fmt.Errorf("origins: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_platforms (`+platformColumns+`, keys_digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), keys); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_platforms (`+platformColumns+`, keys_digest, caller) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), r.Renews, keys, caller); err != nil {
 		return "", fmt.Errorf("store platform: %w", err)
 	}
-	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"application": id, "keys": keys})
+	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"application": id, "keys": keys, "renews": r.Renews})
 }
 
 func (a *Authority) readPlatform(ctx context.Context, q interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }, id string) (*platformRow, error) {
 	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE id = $1`, id).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "no such application")
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("read platform: %w", err)
+	}
+	if err != nil || a.expired(p) {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no such application")
 	}
 	return p, nil
 }
@@ -203,6 +204,7 @@ func (a *Authority) PlatformState(ctx context.Context, id string) (*caapi.Platfo
 type PlatformInfo struct {
 	ID           string   `json:"id"`
 	PlatformID   string   `json:"platform_id,omitempty"`
+	Renews       string   `json:"renews,omitempty"` // platform id whose present key signed the application
 	Name         string   `json:"name"`
 	Organisation string   `json:"organisation"`
 	CreditCode   string   `json:"credit_code,omitempty"`
@@ -228,8 +230,11 @@ func (a *Authority) Platforms(ctx context.Context) ([]PlatformInfo, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
+		if a.expired(p) {
+			continue
+		}
 		all = append(all, PlatformInfo{
-			ID: p.id, PlatformID: p.platformID, Name: p.name, Organisation: p.organisation, CreditCode: p.creditCode, Contact: p.contact,
+			ID: p.id, PlatformID: p.platformID, Renews: p.renews, Name: p.name, Organisation: p.organisation, CreditCode: p.creditCode, Contact: p.contact,
 			Origins: p.origins, State: p.state, Reason: p.reason, CreatedAt: p.createdAt,
 			RequestKey: hex.EncodeToString(protocol.H(p.spki)), APIKey: hex.EncodeToString(protocol.H(p.apiKey)),
 		})
@@ -301,19 +306,8 @@ func (a *Authority) beginPlatform(ctx context.Context, tx *sql.Tx, approval Appr
 	if p.state != caapi.PlatformPending {
 		return nil, protocol.Errorf(protocol.CodeConflict, "the application is %s", p.state)
 	}
-	if approval.PlatformID == "" {
-		fresh, err := protocol.Random(10)
-		if err != nil {
-			return nil, err
-		}
-		approval.PlatformID = "p-" + strings.ToLower(base32.StdEncoding.EncodeToString(fresh))
-	}
-	var taken int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_platforms WHERE platform_id = $1`, approval.PlatformID).Scan(&taken); err != nil {
-		return nil, fmt.Errorf("read platforms: %w", err)
-	}
-	if taken != 0 {
-		return nil, protocol.Errorf(protocol.CodeConflict, "platform id %s is taken", approval.PlatformID)
+	if approval.PlatformID, err = a.platformIDFor(ctx, tx, p, approval.PlatformID); err != nil {
+		return nil, err
 	}
 	serials, err := newSerials(1)
 	if err != nil {
@@ -327,8 +321,12 @@ func (a *Authority) beginPlatform(ctx context.Context, tx *sql.Tx, approval Appr
 	if latest := notBefore.Add(platformValidity - time.Second); notAfter.After(latest) {
 		notAfter = latest // what stands before the clock counts, too
 	}
+	operation := opNew
+	if p.renews != "" {
+		operation = opRenew
+	}
 	row = &issuanceRow{
-		id: platformIssuance(p.id), kind: kindPlatform, digest: hex.EncodeToString(protocol.H(subject)), state: statePending, spki: p.spki,
+		id: platformIssuance(p.id), kind: kindPlatform, operation: operation, refusalCode: string(protocol.CodeLintFailed), digest: hex.EncodeToString(protocol.H(subject)), state: statePending, spki: p.spki,
 		subject: string(subject), signSerial: serials[0], notBefore: notBefore.Unix(), notAfter: notAfter.Unix(),
 	}
 	requests, err := a.requests(ctx, row)
@@ -345,6 +343,15 @@ func (a *Authority) beginPlatform(ctx context.Context, tx *sql.Tx, approval Appr
 		return nil, err
 	}
 	return row, a.insertIssuance(ctx, tx, row)
+}
+
+// drawPlatformID draws an id that nobody has.
+func drawPlatformID() (string, error) {
+	fresh, err := protocol.Random(10)
+	if err != nil {
+		return "", err
+	}
+	return "p-" + strings.ToLower(base32.StdEncoding.EncodeToString(fresh)), nil
 }
 
 // platformValidity is the longest life of a platform's certificate.

@@ -171,6 +171,22 @@ type PlatformRequest struct {
 	Origins      []string       `json:"origins"` // web origins of the platform's pages, as browsers write them
 	CSR          protocol.Bytes `json:"csr"`     // PKCS#10 of the SM2 request key; its subject is not looked at
 	APIKey       protocol.Bytes `json:"api_key"` // SubjectPublicKeyInfo, P-256
+	// Renews is the id of the platform whose certificate is renewed: with a new
+	// request key, the same name, organisation and credit code. Succession is the
+	// signature of the present certificate's key over SuccessionMessage.
+	Renews     string         `json:"renews,omitempty"`
+	Succession protocol.Bytes `json:"succession,omitzero"`
+}
+
+// SuccessionMessage is what a platform's present request key signs:
+// "bidseal/ca platform succession 1" | 0 | H(platform id) | H(csr) | H(api key).
+func (r *PlatformRequest) SuccessionMessage() []byte {
+	var all []byte
+	all = append(all, "bidseal/ca platform succession 1\x00"...)
+	for _, part := range [][]byte{[]byte(r.Renews), r.CSR, r.APIKey} {
+		all = append(all, protocol.H(part)...)
+	}
+	return all
 }
 
 // States of a platform request.
