@@ -31,7 +31,7 @@ The folder is then what bidseal.LoadConfig opens. The private keys never leave i
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPlatformRequestCommand(), newPlatformFetchCommand())
+	cmd.AddCommand(newPlatformRequestCommand(), newPlatformFetchCommand(), newPlatformRenewCommand())
 	return cmd
 }
 

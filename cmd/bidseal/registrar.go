@@ -149,7 +149,7 @@ func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRe
 	if err != nil {
 		return nil, err
 	}
-	if err := r.checkIssued(reg, roots); err != nil {
+	if err := r.checkIssued(reg, roots, requestKeyFile); err != nil {
 		return nil, err
 	}
 	ledger, err := r.ledgerKey(ctx, o)
@@ -206,25 +206,18 @@ func (r registrar) collect(ctx context.Context) (*caapi.PlatformRegistration, er
 	if err := json.Unmarshal(raw, &app); err != nil {
 		return nil, fmt.Errorf("read the application: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.CA+caapi.PathPlatformRequests+"/"+app.ID, nil)
+	state, err := r.state(ctx, app.CA, app.ID)
 	if err != nil {
-		return nil, usagef("authority %q: %v", app.CA, err)
-	}
-	var state caapi.PlatformState
-	if err := r.do(req, &state); err != nil {
 		return nil, err
 	}
-	switch state.State {
-	case caapi.PlatformIssued:
+	if state.State == caapi.PlatformIssued {
 		return state.Registration, nil
-	case caapi.PlatformRejected:
-		return nil, protocol.Errorf(protocol.CodeForbidden, "the application was rejected: %s", state.Reason)
 	}
 	return nil, protocol.Errorf(protocol.CodeRequestPending, "application %s is %s", state.ID, state.State)
 }
 
 // checkIssued refuses a certificate for another key or under another root.
-func (r registrar) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.Certificate) error {
+func (r registrar) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.Certificate, keyFile string) error {
 	anchors, err := trust.NewStore(roots...)
 	if err != nil {
 		return err
@@ -241,7 +234,7 @@ func (r registrar) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.
 	if err != nil {
 		return protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}
-	key, err := r.key(requestKeyFile, func() (crypto.Signer, error) { return nil, errors.New("the request key is gone") })
+	key, err := r.key(keyFile, func() (crypto.Signer, error) { return nil, errors.New("the request key is gone") })
 	if err != nil {
 		return err
 	}
