@@ -184,6 +184,10 @@ func TestDestroyForDevice(t *testing.T) {
 	w.heardOnce(t, Destroyed)
 	_, _, err := p.open(right)
 	wantCode(t, err, protocol.CodeKeystoreGone)
+	w.blocked[p.id] = true // as the reissue does
+	_, _, err = p.open(right)
+	wantCode(t, err, protocol.CodeKeystoreGone)
+	w.blocked[p.id] = false
 	r, _ := p.ask(p.token())
 	_, err = p.reset(r)
 	wantCode(t, err, protocol.CodeKeystoreGone)

@@ -125,6 +125,9 @@ func (s *Service) authenticate(ctx context.Context, c Call, id string) (*Device,
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, protocol.Errorf(protocol.CodeUnauthorized, "the device is not known")
 	}
+	if protocol.CodeOf(err) == protocol.CodeForbidden {
+		return nil, nil, s.destroyed(ctx, id, err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,6 +138,18 @@ func (s *Service) authenticate(ctx context.Context, c Call, id string) (*Device,
 	err = protocol.VerifyProof(&protocol.VerifiedPass{Public: public, Digest: protocol.H(nil)}, c.Proof,
 		protocol.Call{Method: http.MethodPost, URL: s.o.URL + c.Path, Body: c.Body}, s.o.Now())
 	return device, public, err
+}
+
+// destroyed says to a blocked device whether its keys are gone for good.
+func (s *Service) destroyed(ctx context.Context, device string, blocked error) error {
+	var n int
+	if err := s.o.DB.Reader().QueryRowContext(ctx, `SELECT count(*) FROM assist_destroyed WHERE device = $1`, device).Scan(&n); err != nil {
+		return fmt.Errorf("read destroyed devices: %w", err)
+	}
+	if n > 0 {
+		return gone("the keys of this device were destroyed")
+	}
+	return blocked
 }
 
 func (s *Service) event(ctx context.Context, tx Querier, name EventName, k *keystore, epoch int64) error {
