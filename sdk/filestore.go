@@ -85,7 +85,7 @@ func (s *FileStore) path(key string) string {
 
 // Put implements Store.
 func (s *FileStore) Put(_ context.Context, r Record) error {
-	if err := checkRecord(r); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	return s.exclusively(func() error {
@@ -106,7 +106,7 @@ func (s *FileStore) Get(_ context.Context, key string) (Record, error) {
 
 // CompareAndSwap implements Store.
 func (s *FileStore) CompareAndSwap(_ context.Context, r Record) error {
-	if err := checkRecord(r); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	return s.exclusively(func() error {

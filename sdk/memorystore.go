@@ -13,8 +13,8 @@ import (
 // maxValue bounds the value of a record, in bytes.
 const maxValue = 4 << 20
 
-// checkRecord holds the rules of a record that every Store shares.
-func checkRecord(r Record) error {
+// Check holds the rules of a record that every Store shares.
+func (r Record) Check() error {
 	if r.Key == "" || len(r.Key) > 128 || strings.Trim(r.Key, "abcdefghijklmnopqrstuvwxyz0123456789/") != "" {
 		return fmt.Errorf("store record: key %q is not 1 to 128 of a-z, 0-9 and '/'", r.Key)
 	}
@@ -38,7 +38,7 @@ func NewMemoryStore() *MemoryStore { return &MemoryStore{records: make(map[strin
 
 // Put implements Store.
 func (s *MemoryStore) Put(_ context.Context, r Record) error {
-	if err := checkRecord(r); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -65,7 +65,7 @@ func (s *MemoryStore) Get(_ context.Context, key string) (Record, error) {
 
 // CompareAndSwap implements Store.
 func (s *MemoryStore) CompareAndSwap(_ context.Context, r Record) error {
-	if err := checkRecord(r); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -44,7 +44,7 @@ func OpenPostgres(ctx context.Context, s Source) (*DB, error) {
 	}
 	reading := config.Copy()
 	reading.RuntimeParams["default_transaction_read_only"] = "on"
-	db := &DB{write: s.pool(config, 1), read: s.pool(reading, readers), engine: postgresEngine{lock: lockKey(s.Component)}}
+	db := &DB{write: s.pool(config, max(1, s.Writers)), read: s.pool(reading, readers), engine: postgresEngine{lock: lockKey(s.Component)}}
 	if err := db.checkServer(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s on %s: %w", config.Database, config.Host, err), db.Close())
 	}

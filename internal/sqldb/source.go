@@ -26,8 +26,11 @@ type Source struct {
 	// PostgreSQL, where one database may serve several.
 	Component string
 	// Readers bounds the reading connections to PostgreSQL; 0 chooses by
-	// processors. One more connection writes.
+	// processors.
 	Readers int
+	// Writers bounds the writing connections to PostgreSQL, 1 where 0. More serve
+	// only Exec: Updates take turns.
+	Writers int
 }
 
 // Server reports whether the location is a PostgreSQL URL and not a file.

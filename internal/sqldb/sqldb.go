@@ -68,6 +68,17 @@ func (d *DB) Prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
+// Exec runs one statement that may write, and answers how many rows it changed.
+// It takes no turn: a statement is atomic by itself, and one that compares before
+// it swaps needs no more. An error does not say that nothing was written.
+func (d *DB) Exec(ctx context.Context, query string, args ...any) (affected int64, err error) {
+	result, err := d.write.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 // Update runs one transaction that may write. It is committed when do returns
 // nil. An error does not say that nothing was written: a commit that was
 // interrupted may have happened, so that every operation must be repeatable.

@@ -77,8 +77,16 @@ func bans() []ban {
 			why: "a platform's test has a fake relay and a virtual phone in memory, not our servers",
 		},
 		{
-			from: []string{"./sdk/..."}, to: append([]string{gin, redis}, sqlEngines...), deep: true,
-			why: "a platform chooses its own web framework and database",
+			from: []string{"./sdk/..."}, to: []string{gin, redis}, deep: true,
+			why: "a platform chooses its own web framework",
+		},
+		{
+			from: []string{"./sdk/..."}, except: []string{"./sdk/sqlstore/..."}, to: append([]string{"./internal/sqldb/..."}, sqlEngines...), deep: true,
+			why: "a platform chooses its own database: only who imports sdk/sqlstore links the engines",
+		},
+		{
+			from: []string{"./..."}, except: []string{"./internal/sqldb/..."}, to: []string{"modernc.org/sqlite/...", "github.com/jackc/pgx/v5/..."},
+			why: "sqldb is the one place that knows an engine; everybody else writes SQL that both take",
 		},
 		{
 			from: []string{"./sdk/..."}, except: []string{"./sdk/seal/..."}, to: pdfEngines, deep: true,
