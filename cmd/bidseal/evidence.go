@@ -15,11 +15,11 @@ import (
 func newEvidenceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "evidence",
-		Short: "Verify the evidence file of a sign-in offline",
+		Short: "Verify the evidence file of a sign-in offline; timestamp one that has no timestamp",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEvidenceVerifyCommand())
+	cmd.AddCommand(newEvidenceVerifyCommand(), newEvidenceStampCommand())
 	return cmd
 }
 
@@ -30,7 +30,8 @@ func newEvidenceVerifyCommand() *cobra.Command {
 		Short: "Verify a file against the roots given, and nothing else",
 		Long: `Verifies every part of an evidence file: the platform's request and its
 certificate, the signed statement and the signer's certificate, their status at
-that time, what the phone showed, the receipt and the relay's promise. Nothing is
+that time, what the phone showed, the receipt, the relay's promise and the
+timestamp. A file without a timestamp is valid, and the answer says so. Nothing is
 asked over the network; only the roots given are believed. A file that does not
 hold is refused with the name of the part.`,
 		Example: `  bidseal evidence verify login.json --trust root.pem
@@ -72,6 +73,65 @@ func readEvidence(path string) ([]byte, error) {
 	return raw, nil
 }
 
+// newEvidenceStampCommand is for files from while the authority could not be
+// reached.
+func newEvidenceStampCommand() *cobra.Command {
+	var roots []string
+	var url, out string
+	cmd := &cobra.Command{
+		Use:   "stamp FILE",
+		Short: "Add a timestamp to a file that has none",
+		Long: `Asks a timestamp authority (RFC 3161) for a token over everything in the file and writes a new file with it. The
+authority's certificate has to stand under the roots given. A file that has a timestamp is left as it is.`,
+		Example: `  bidseal evidence stamp login.json --tsa https://ca.example.cn/tsa --trust root.pem --out login-stamped.json`,
+		Args:    exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(roots) == 0 || url == "" || out == "" {
+				return usagef("--tsa, --trust and --out are needed")
+			}
+			certs, err := readCertificates(roots...)
+			if err != nil {
+				return err
+			}
+			file, err := readEvidence(args[0])
+			if err != nil {
+				return err
+			}
+			verifier := bidseal.Verifier{Roots: certs}
+			if file, err = verifier.AddTimestamp(cmd.Context(), file, bidseal.HTTPTimestamps{URL: url, HTTP: newHTTPClient()}); err != nil {
+				return err
+			}
+			report, err := verifier.VerifyEvidence(file)
+			if err != nil {
+				return err
+			}
+			if err := writePrivate(out, file); err != nil {
+				return err
+			}
+			return emit(cmd, report, func(w io.Writer) {
+				fmt.Fprintln(w, out)
+				printTimestamp(w, report.Timestamp)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&roots, "trust", nil, "PEM file with a root certificate; may be given several times")
+	f.StringVar(&url, "tsa", "", "URL of the timestamp authority")
+	f.StringVar(&out, "out", "", "file to be written")
+	return cmd
+}
+
+func printTimestamp(w io.Writer, stamp *bidseal.TimestampReport) {
+	if stamp == nil {
+		fmt.Fprintln(w, "  时间戳 / timestamp: 无：时间以各方所述为准 / none: the times rest on the word of those who made the file")
+		return
+	}
+	fmt.Fprintf(w, "  时间戳 / timestamp: %s ± %s (%s, %s)\n", stamp.Time.Format(time.RFC3339), stamp.Accuracy, stamp.Authority, stamp.Serial)
+	if stamp.Late {
+		fmt.Fprintln(w, "  时间戳为事后补加，仅证明文件在该时刻已存在 / the timestamp was added later: it says only that the file existed then")
+	}
+}
+
 func printEvidence(w io.Writer, r *bidseal.Report) {
 	fmt.Fprintf(w, "证据有效 / evidence is valid\n")
 	for _, line := range []struct{ label, value string }{
@@ -93,6 +153,7 @@ func printEvidence(w io.Writer, r *bidseal.Report) {
 			fmt.Fprintf(w, "  %s: %s\n", line.label, line.value)
 		}
 	}
+	printTimestamp(w, r.Timestamp)
 	for _, shown := range r.Shown {
 		fmt.Fprintf(w, "  手机显示 / shown: %s\n", shown)
 	}

@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +60,9 @@ func TestEvidenceVerify(t *testing.T) {
 	if code, stdout, _ = bidsealRun(t, "evidence", "verify", file, "--trust", root); code != exitOK || !strings.Contains(stdout, "证据有效") || !strings.Contains(stdout, "张三") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
+	if report.Timestamp == nil || !strings.Contains(stdout, report.Timestamp.Serial) {
+		t.Errorf("timestamp %+v: %s", report.Timestamp, stdout)
+	}
 	for _, c := range []struct{ file, root, part string }{{altered, root, bidseal.PartShown}, {file, otherRoot, bidseal.PartPlatformChain}} {
 		code, stdout, stderr = bidsealRun(t, "evidence", "verify", c.file, "--trust", c.root, "--json")
 		var p protocol.Problem
@@ -67,5 +75,60 @@ func TestEvidenceVerify(t *testing.T) {
 	}
 	if code, _, _ = bidsealRun(t, "evidence", "verify", file+".none", "--trust", root); code != exitFailed {
 		t.Errorf("a file that is not there: exit %d", code)
+	}
+}
+
+func TestEvidenceStamp(t *testing.T) {
+	env := sdktest.New(t)
+	env.Authority.SetTimestampsDown(true)
+	ch, err := env.Client().Login(t.Context(), bidseal.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Phone("张三").Approve(t.Context(), ch.Payload()); err != nil {
+		t.Fatal(err)
+	}
+	login, err := ch.Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	in, root, out := filepath.Join(dir, "in.json"), filepath.Join(dir, "root.pem"), filepath.Join(dir, "out.json")
+	for path, data := range map[string][]byte{in: login.Evidence, root: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: env.Authority.Root().Raw})} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, stdout, _ := bidsealRun(t, "evidence", "verify", in, "--trust", root); code != exitOK || !strings.Contains(stdout, "时间戳 / timestamp: 无") {
+		t.Errorf("exit %d: %s", code, stdout)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		answer, err := env.Authority.Timestamp(r.Context(), body)
+		if err != nil {
+			http.Error(w, "", http.StatusServiceUnavailable)
+			return
+		}
+		if _, err := w.Write(answer); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer server.Close()
+	stamp := []string{"evidence", "stamp", in, "--trust", root, "--tsa", server.URL, "--out", out}
+	if code, _, _ := bidsealRun(t, stamp...); code != exitFailed {
+		t.Errorf("stamped by an authority that is down: exit %d", code)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a file was written")
+	}
+	env.Authority.SetTimestampsDown(false)
+	if code, stdout, stderr := bidsealRun(t, stamp...); code != exitOK {
+		t.Errorf("exit %d: %s %s", code, stdout, stderr)
+	}
+	if code, stdout, _ := bidsealRun(t, "evidence", "verify", out, "--trust", root); code != exitOK || !strings.Contains(stdout, "sdktest timestamps") {
+		t.Errorf("exit %d: %s", code, stdout)
 	}
 }

@@ -71,7 +71,7 @@ func newPlatformRequestCommand() *cobra.Command {
 }
 
 func newPlatformFetchCommand() *cobra.Command {
-	var dir, relay, app, ledgerKey, ocspURL string
+	var dir, relay, app, ledgerKey, ocspURL, tsaURL string
 	var roots []string
 	cmd := &cobra.Command{
 		Use:   "fetch",
@@ -84,7 +84,7 @@ func newPlatformFetchCommand() *cobra.Command {
 				return usagef("--dir, --relay, --app and --root are needed")
 			}
 			r := registrar{dir: dir, http: newHTTPClient(), clock: time.Now}
-			reg, err := r.fetch(cmd.Context(), fetchOptions{relay: relay, app: app, rootFiles: roots, ledgerKeyFile: ledgerKey, ocspURL: ocspURL})
+			reg, err := r.fetch(cmd.Context(), fetchOptions{relay: relay, app: app, rootFiles: roots, ledgerKeyFile: ledgerKey, ocspURL: ocspURL, tsaURL: tsaURL})
 			if err != nil {
 				return err
 			}
@@ -105,6 +105,7 @@ func newPlatformFetchCommand() *cobra.Command {
 	f.StringArrayVar(&roots, "root", nil, "PEM file with the authority's root, obtained from its operator; may be given several times")
 	f.StringVar(&ledgerKey, "ledger-key", "", "PEM file with the relay's ledger key; without it the relay is asked once")
 	f.StringVar(&ocspURL, "ocsp", "", "OCSP responder to ask in place of the one named in certificates")
+	f.StringVar(&tsaURL, "tsa", "", "timestamp authority for evidence files, such as https://ca.example.cn/tsa; without it they have no timestamp")
 	return cmd
 }
 

@@ -136,6 +136,7 @@ type fetchOptions struct {
 	rootFiles     []string
 	ledgerKeyFile string // empty: ask the relay once
 	ocspURL       string
+	tsaURL        string
 }
 
 // fetch collects the certificate, checks it against the given roots and the
@@ -161,7 +162,7 @@ func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRe
 		return nil, err
 	}
 	config := bidseal.Registration{
-		V: 1, Platform: reg.PlatformID, Name: reg.Name, Relay: o.relay, App: o.app, OCSPURL: o.ocspURL,
+		V: 1, Platform: reg.PlatformID, Name: reg.Name, Relay: o.relay, App: o.app, OCSPURL: o.ocspURL, TSAURL: o.tsaURL,
 		LedgerKey: ledgerKeyFile, RequestKey: requestKeyFile, Chain: chainFile, APIKey: apiKeyFile, Roots: rootsFile,
 		Store: storeFolder, StoreKey: storeKeyFile, Origins: reg.Origins,
 	}
