@@ -33,6 +33,7 @@ const (
 	eventCRL              = "crl.signed"
 	eventRotated          = "issuing.rotated"
 	eventPass             = "pass.renewed"
+	eventTimestamps       = "timestamp.serials"
 	eventDeviceBlocked    = "device.blocked"
 	eventDeviceUnblocked  = "device.unblocked"
 	eventAssistDestroyed  = "assist.destroyed"

@@ -70,6 +70,7 @@ type Authority struct {
 	log       *slog.Logger
 	db        *sqldb.DB
 	lists     crlCache
+	stamps    timestamps
 	root      *smx509.Certificate
 	issuers   issuers
 	kmc       *kmc.Centre
@@ -141,6 +142,9 @@ func (a *Authority) load(ctx context.Context, dir string, o Options) error {
 	}
 	defer clear(kek)
 	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
+		return err
+	}
+	if err := a.loadTimestamps(ctx, ring); err != nil {
 		return err
 	}
 	if err := a.loadAssist(ctx, ring, o.RealName); err != nil {

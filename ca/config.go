@@ -77,7 +77,9 @@ type OIDConfig struct {
 	SealMakerUsage string `toml:"seal_maker_usage" comment:"Extended key usage: makers of electronic seals."`
 	OperatorUsage  string `toml:"operator_usage" comment:"Extended key usage: operators of the authority."`
 	Identity       string `toml:"identity" comment:"Extension: identity number, OCTET STRING (hashed) or PrintableString (masked, clear)."`
-	CreditCode     string `toml:"credit_code" comment:"Extension: unified social credit code, PrintableString."`
+	// TimestampPolicy stands in timestamps.
+	TimestampPolicy string `toml:"timestamp_policy" comment:"Policy that timestamps state."`
+	CreditCode      string `toml:"credit_code" comment:"Extension: unified social credit code, PrintableString."`
 }
 
 // Duration is a time.Duration that is written as "10m".
@@ -107,7 +109,7 @@ func DefaultConfig() Config {
 		OIDs: OIDConfig{
 			Lineage: oids.Lineage.String(), Role: oids.Role.String(), PlatformID: oids.PlatformID.String(),
 			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(),
-			OperatorUsage: oids.OperatorUsage.String(), Identity: oids.Identity.String(), CreditCode: oids.CreditCode.String(),
+			OperatorUsage: oids.OperatorUsage.String(), Identity: oids.Identity.String(), TimestampPolicy: oids.TimestampPolicy.String(), CreditCode: oids.CreditCode.String(),
 		},
 	}
 }
@@ -184,7 +186,8 @@ func (c *Config) oids() (trust.OIDs, error) {
 	}{
 		{c.OIDs.Lineage, &oids.Lineage}, {c.OIDs.Role, &oids.Role}, {c.OIDs.PlatformID, &oids.PlatformID},
 		{c.OIDs.PlatformUsage, &oids.PlatformUsage}, {c.OIDs.SealMakerUsage, &oids.SealMakerUsage},
-		{c.OIDs.OperatorUsage, &oids.OperatorUsage}, {c.OIDs.Identity, &oids.Identity}, {c.OIDs.CreditCode, &oids.CreditCode},
+		{c.OIDs.OperatorUsage, &oids.OperatorUsage}, {c.OIDs.Identity, &oids.Identity}, {c.OIDs.TimestampPolicy, &oids.TimestampPolicy},
+		{c.OIDs.CreditCode, &oids.CreditCode},
 	} {
 		if f.text == "" {
 			continue
@@ -196,7 +199,7 @@ func (c *Config) oids() (trust.OIDs, error) {
 		*f.into = id
 	}
 	all := []asn1.ObjectIdentifier{oids.Lineage, oids.Role, oids.PlatformID, oids.PlatformUsage, oids.SealMakerUsage, oids.OperatorUsage,
-		oids.Identity, oids.CreditCode}
+		oids.Identity, oids.TimestampPolicy, oids.CreditCode}
 	for i, id := range all {
 		if slices.ContainsFunc(all[:i], id.Equal) {
 			return oids, fmt.Errorf("identifier %v stands for two things", id)

@@ -111,13 +111,13 @@ func (a *Authority) signRootCRL(ctx context.Context, tx *sql.Tx, key crypto.Sign
 		number: nextCRLNumber(last, now), url: a.config.crlURL(rootName), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
 	}
 	var revision int64
-	if content.entries, revision, err = revokedEntries(ctx, tx, rootName); err != nil {
+	if content.entries, revision, err = readRevoked(ctx, tx, crlName{issuer: rootName, of: 1}, last); err != nil {
 		return nil, err
 	}
 	signed, err := signCRL(a.root, key, content)
 	if err != nil {
 		return nil, err
 	}
-	list := &CRL{DER: signed.der, Issuer: rootName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate}
+	list := &CRL{DER: signed.der, Issuer: rootName, Number: signed.number, ThisUpdate: signed.thisUpdate, NextUpdate: signed.nextUpdate, revision: revision}
 	return list, storeCRL(ctx, tx, &a.audit, a.operator, rootName, revision, signed)
 }

@@ -206,11 +206,6 @@ func nextCRLNumber(last *CRL, thisUpdate time.Time) int64 {
 	return number
 }
 
-// revokedEntries are all revocations of an issuer's.
-func revokedEntries(ctx context.Context, tx *sql.Tx, issuer string) ([]smx509.RevocationListEntry, int64, error) {
-	return readRevoked(ctx, tx, crlName{issuer: issuer, of: 1}, nil)
-}
-
 // readRevoked are the revocations that belong on a list. A certificate that was
 // on the last list after its own end leaves it now, none before that (RFC 5280
 // 3.3).

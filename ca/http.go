@@ -63,6 +63,7 @@ func NewHandler(a *Authority, o HandlerOptions) http.Handler {
 	e.POST(caapi.PathEnrol, s.bounded(s.slots), s.onEnrol)
 	e.POST(caapi.PathPass, s.bounded(s.slots), s.onPass)
 	s.assistRoutes(e)
+	s.timestampRoutes(e)
 	e.POST(caapi.PathPlatformRequests, s.bounded(s.slots), s.onPlatformRequest)
 	e.GET(caapi.PathPlatformRequests+"/:id", s.onPlatformState)
 	e.GET(caapi.PathInfo, s.onInfo)

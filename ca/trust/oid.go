@@ -25,6 +25,9 @@ type OIDs struct {
 	// authority's profile lets it be seen: OCTET STRING for a keyed digest,
 	// PrintableString for a masked number or, where so configured, a clear one.
 	Identity asn1.ObjectIdentifier
+	// TimestampPolicy is the policy under which timestamps are made (RFC 3161
+	// 2.4.2).
+	TimestampPolicy asn1.ObjectIdentifier
 	// CreditCode is the extension in which this authority writes the unified
 	// social credit code (GB 32100): PrintableString.
 	CreditCode asn1.ObjectIdentifier
@@ -49,7 +52,7 @@ func (o OIDs) Documentation() []asn1.ObjectIdentifier {
 	arc := placeholderArc()
 	arc = arc[:len(arc)-1]
 	for _, id := range []asn1.ObjectIdentifier{
-		o.Lineage, o.Role, o.PlatformID, o.PlatformUsage, o.SealMakerUsage, o.OperatorUsage, o.Identity, o.CreditCode,
+		o.Lineage, o.Role, o.PlatformID, o.PlatformUsage, o.SealMakerUsage, o.OperatorUsage, o.Identity, o.TimestampPolicy, o.CreditCode,
 	} {
 		if len(id) > len(arc) && id[:len(arc)].Equal(arc) {
 			found = append(found, id)
@@ -72,15 +75,16 @@ func gmSubjectExtension(n int) asn1.ObjectIdentifier {
 // is its credit code, so 1.2.156.10260.4.1.5 is true under either reading.
 func DefaultOIDs() OIDs {
 	return OIDs{
-		Lineage:        placeholderArc(1),
-		Role:           placeholderArc(2),
-		PlatformID:     placeholderArc(3),
-		PlatformUsage:  placeholderArc(4),
-		SealMakerUsage: placeholderArc(5),
-		OperatorUsage:  placeholderArc(6),
-		Identity:       placeholderArc(7),
-		CreditCode:     gmSubjectExtension(5),
-		CreditCodeAlso: []asn1.ObjectIdentifier{gmSubjectExtension(3), gmSubjectExtension(4)},
+		Lineage:         placeholderArc(1),
+		Role:            placeholderArc(2),
+		PlatformID:      placeholderArc(3),
+		PlatformUsage:   placeholderArc(4),
+		SealMakerUsage:  placeholderArc(5),
+		OperatorUsage:   placeholderArc(6),
+		Identity:        placeholderArc(7),
+		TimestampPolicy: placeholderArc(8),
+		CreditCode:      gmSubjectExtension(5),
+		CreditCodeAlso:  []asn1.ObjectIdentifier{gmSubjectExtension(3), gmSubjectExtension(4)},
 	}
 }
 
