@@ -200,7 +200,7 @@ func (c *Ceremony) make(ctx context.Context) (*made, error) {
 		return nil, err
 	}
 	m.rootCRL, err = signCRL(m.root, m.keys[keyRoot], crlContent{
-		number: nextCRLNumber(nil, start.Add(backdate)), url: c.Config.crlURL(rootName), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate + rootCRLLifetime),
+		number: nextCRLNumber(nil, start.Add(backdate)), authorities: true, thisUpdate: start.Add(backdate), nextUpdate: start.Add(backdate + rootCRLLifetime),
 	})
 	return m, err
 }

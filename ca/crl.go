@@ -19,9 +19,12 @@ import (
 
 // crlContent is what a list says.
 type crlContent struct {
-	number                 int64
-	url                    string
-	authorities            bool // a list of authorities' certificates
+	number int64
+	url    string
+	// authorities: the root's list, of authorities' certificates. It states no
+	// URL: verifiers that look for the root's own certificate on it, too, as
+	// OpenSSL's -crl_check_all does, find none there that could match.
+	authorities            bool
 	thisUpdate, nextUpdate time.Time
 	entries                []smx509.RevocationListEntry
 }
@@ -108,7 +111,7 @@ func (a *Authority) signRootCRL(ctx context.Context, tx *sql.Tx, key crypto.Sign
 	}
 	now := a.now().UTC().Truncate(time.Second)
 	content := crlContent{
-		number: nextCRLNumber(last, now), url: a.config.crlURL(rootName), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
+		number: nextCRLNumber(last, now), authorities: true, thisUpdate: now, nextUpdate: now.Add(rootCRLLifetime),
 	}
 	var revision int64
 	if content.entries, revision, err = readRevoked(ctx, tx, crlName{issuer: rootName, of: 1}, last); err != nil {
