@@ -54,6 +54,8 @@ issuing authority need it. docs/ceremony.md is the guide.`,
 	f.StringVar(&given.config.BaseURL, "base-url", given.config.BaseURL, "URL under which the authority is reached; it stands in every certificate")
 	f.StringVar(&given.config.Name, "name", given.config.Name, "name of the authority")
 	f.StringVar(&given.config.Organisation, "organisation", given.config.Organisation, "who runs the authority")
+	f.StringVar(&given.config.Database.URL, "database", "", "postgres:// URL of the authority's database, without a password; a file in its folder if empty")
+	f.StringVar(&given.config.Database.PasswordFile, "database-password-file", "", "file with the password of the database; absolute path")
 	f.BoolVar(&given.config.DocumentationOIDs, "documentation-oids", false, "take identifiers of the arc for documentation; for demonstrations")
 	f.StringVar(&given.rootDir, "root-dir", "", "existing folder for root.key, on a medium that is carried away; the authority's folder if empty")
 	f.StringVar(&given.rootPasswordFile, "root-password-file", "", "file with a passphrase of its own for the root's key")
@@ -69,6 +71,7 @@ func ceremonyConfig(cmd *cobra.Command, path string, given ca.Config) (ca.Config
 	}
 	for name, field := range map[string]struct{ from, to *string }{
 		"base-url": {&given.BaseURL, &config.BaseURL}, "name": {&given.Name, &config.Name}, "organisation": {&given.Organisation, &config.Organisation},
+		"database": {&given.Database.URL, &config.Database.URL}, "database-password-file": {&given.Database.PasswordFile, &config.Database.PasswordFile},
 	} {
 		if cmd.Flags().Changed(name) {
 			*field.to = *field.from

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asBinary) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
 }
 
 // demoProcess is a demo in a process of its own.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -52,6 +51,9 @@ type relayConfig struct {
 	// Redis keeps the state of open challenges for several nodes. Without
 	// addresses the database in Data does, for one.
 	Redis relayRedis `toml:"redis"`
+	// Database is the PostgreSQL that several nodes share. Without a url it is a
+	// file in Data, for one.
+	Database relayDatabase `toml:"database"`
 
 	dir string // of the configuration
 }
@@ -192,11 +194,16 @@ func newRelayServeCommand(flags *relayFlags) *cobra.Command {
 // on stdout says where it listens.
 func serveRelay(cmd *cobra.Command, config relayConfig) (err error) {
 	log := newLogger(cmd, slog.LevelInfo)
-	store, err := sqlstore.Open(cmd.Context(), config.database(), time.Now)
+	store, err := config.openDatabase(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	release, err := config.alone(cmd.Context(), store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	state, err := config.open(store, log)
 	if err != nil {
 		return err
@@ -265,10 +272,10 @@ func (f *relayFlags) withStore(cmd *cobra.Command, do func(relayConfig, *sqlstor
 	if err != nil || done {
 		return err
 	}
-	if _, err := os.Stat(config.database()); err != nil {
-		return usagef("there is no relay in %s", config.path(config.Data))
+	if err := config.hasDatabase(); err != nil {
+		return err
 	}
-	store, err := sqlstore.Open(cmd.Context(), config.database(), time.Now)
+	store, err := config.openDatabase(cmd.Context())
 	if err != nil {
 		return err
 	}
