@@ -38,8 +38,10 @@ func (s *Service) Begin(ctx context.Context, c Call) (*assistapi.BeginAnswer, er
 	}
 	var e *epoch
 	if err := s.o.DB.Update(ctx, func(tx *sql.Tx) (err error) {
-		e, err = s.begin(ctx, tx, &r)
-		return err
+		if e, err = s.begin(ctx, tx, &r); err != nil {
+			return err
+		}
+		return s.stop(stepWritten)
 	}); err != nil {
 		return nil, err
 	}

@@ -11,11 +11,12 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// Steps at which tests stop an evaluation.
+// Steps at which tests stop an operation.
 const (
 	stepCounted   = "counted"
 	stepEvaluated = "evaluated"
-	stepStored    = "stored" // committed, not answered
+	stepWritten   = "written" // all of it, not committed
+	stepStored    = "stored"  // committed, not answered
 )
 
 // Evaluate answers an assistapi.EvaluateRequest: one try of a password. In one
@@ -44,8 +45,10 @@ func (s *Service) Evaluate(ctx context.Context, c Call) (*assistapi.EvaluateAnsw
 	var answer *assistapi.EvaluateAnswer
 	var closed bool
 	if err := s.o.DB.Update(ctx, func(tx *sql.Tx) (err error) {
-		answer, closed, err = s.evaluate(ctx, tx, &r)
-		return err
+		if answer, closed, err = s.evaluate(ctx, tx, &r); err != nil {
+			return err
+		}
+		return s.stop(stepWritten)
 	}); err != nil {
 		return nil, err
 	}

@@ -135,6 +135,15 @@ func (w *world) count(query string, args ...any) int {
 	return n
 }
 
+// exec changes the database behind the server's back.
+func (w *world) exec(query string, args ...any) error {
+	w.t.Helper()
+	return w.db.Update(w.t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(w.t.Context(), query, args...)
+		return err
+	})
+}
+
 // phone is a device with one keystore whose "slot" is a digest of password and
 // function value: opening it is knowing the data key.
 type phone struct {

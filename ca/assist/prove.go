@@ -35,8 +35,10 @@ func (s *Service) Prove(ctx context.Context, c Call) (*assistapi.ProveAnswer, er
 	}
 	var left int
 	if err := s.o.DB.Update(ctx, func(tx *sql.Tx) (err error) {
-		left, err = s.prove(ctx, tx, &r)
-		return err
+		if left, err = s.prove(ctx, tx, &r); err != nil {
+			return err
+		}
+		return s.stop(stepWritten)
 	}); err != nil {
 		return nil, err
 	}

@@ -44,8 +44,10 @@ func (s *Service) Reset(ctx context.Context, c Call) (*assistapi.ResetAnswer, er
 	}
 	var e *epoch
 	if err := s.o.DB.Update(ctx, func(tx *sql.Tx) (err error) {
-		e, err = s.release(ctx, tx, &r, token)
-		return err
+		if e, err = s.release(ctx, tx, &r, token); err != nil {
+			return err
+		}
+		return s.stop(stepWritten)
 	}); err != nil {
 		return nil, err
 	}

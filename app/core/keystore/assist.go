@@ -108,7 +108,12 @@ func (s *Store) evaluate(ctx context.Context, t *try, stretched []byte) (*evalua
 
 // ask makes the call of one try.
 func (t *try) ask(ctx context.Context, noted openTry, stretched []byte) (*evaluation, error) {
-	seed, err := t.blindSeed(ctx, noted.Seed, stretched)
+	secret, err := t.helper.Secret(ctx, useBlind)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(secret)
+	seed, err := blindSeed(noted.Seed, stretched, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +142,7 @@ func (t *try) ask(ctx context.Context, noted openTry, stretched []byte) (*evalua
 
 // blindSeed is HKDF-SM3(seed | stretched password) under a secret of the device:
 // the same for the same try and password, and for nobody else.
-func (t *try) blindSeed(ctx context.Context, seed, stretched []byte) ([]byte, error) {
-	secret, err := t.helper.Secret(ctx, useBlind)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(secret)
+func blindSeed(seed, stretched, secret []byte) ([]byte, error) {
 	joined := slices.Concat(seed, stretched)
 	defer clear(joined)
 	out, err := hkdf.Key(sm3.New, joined, secret, "bidseal/keystore 1 blind", 2*assistapi.SeedSize)
