@@ -18,6 +18,15 @@
 //
 // A crash at any point leaves a row from which the same certificates are made
 // when the request comes again or [Authority.Reconcile] runs: never two for one
-// request, never one lost. The packages issuance (profiles, lint, sign), kmc (key
+// request, never one lost.
+//
+// A certificate lives on in its lineage: renewed, changed and reissued by one-use
+// codes ([Authority.AuthoriseRenewal], [Authority.AuthoriseChange],
+// [Authority.AuthoriseReissue]), held, resumed and revoked by operators. A lineage
+// moves by compare-and-swap on its newest certificate and on the one issuance
+// under way; what an issuance replaces is revoked in the transaction that stores
+// the new certificates. docs/certificate-life.md has the rules.
+//
+// The packages issuance (profiles, lint, sign), kmc (key
 // management centre) and trust (judging) carry the parts that stand alone.
 package ca
