@@ -32,6 +32,7 @@ const (
 	eventKeyReleased      = "key.released"
 	eventCRL              = "crl.signed"
 	eventRotated          = "issuing.rotated"
+	eventRestored         = "authority.restored"
 	eventPass             = "pass.renewed"
 	eventTimestamps       = "timestamp.serials"
 	eventDeviceBlocked    = "device.blocked"

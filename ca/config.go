@@ -105,7 +105,7 @@ func DefaultConfig() Config {
 		Name: "BidSeal CA", Country: "CN", Family: issuance.SM2, RootYears: 20, IssuingYears: 10,
 		OrganisationIdentity: issuance.IdentityNone, PersonIdentity: issuance.IdentityHashed,
 		OCSPLifetime: Duration(10 * time.Minute), CRLLifetime: Duration(24 * time.Hour), PassLifetime: Duration(24 * time.Hour),
-		CRLShards: 1,
+		CRLShards: 1, Keys: map[string]string{},
 		OIDs: OIDConfig{
 			Lineage: oids.Lineage.String(), Role: oids.Role.String(), PlatformID: oids.PlatformID.String(),
 			PlatformUsage: oids.PlatformUsage.String(), SealMakerUsage: oids.SealMakerUsage.String(),
