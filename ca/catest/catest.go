@@ -27,7 +27,6 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
@@ -45,8 +44,8 @@ type Options struct {
 	Logger *slog.Logger
 	// AppOrigins may call the API from a browser.
 	AppOrigins []string
-	// Family of the authority's keys; SM2 if empty.
-	Family issuance.Family
+	// Configure may change the configuration before the ceremony.
+	Configure func(*ca.Config)
 }
 
 // CA is a running authority. Its methods end the test when something fails.
@@ -77,8 +76,8 @@ func New(t testing.TB, o Options) *CA {
 	config := ca.DefaultConfig()
 	config.DocumentationOIDs = true
 	config.BaseURL, config.Name = c.URL, "测试CA"
-	if o.Family != "" {
-		config.Family = o.Family
+	if o.Configure != nil {
+		o.Configure(&config)
 	}
 	_, err := ca.Init(c.context(), ca.Ceremony{
 		Dir: c.Dir, Config: config, Passphrase: []byte(Passphrase), KDF: FastKDF(), Now: o.Now, Operator: "test",

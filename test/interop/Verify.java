@@ -34,8 +34,8 @@ import org.bouncycastle.asn1.ASN1TaggedObject;
 import org.bouncycastle.asn1.DERSequence;
 import org.bouncycastle.asn1.gm.GMNamedCurves;
 import org.bouncycastle.asn1.ocsp.OCSPObjectIdentifiers;
-import org.bouncycastle.asn1.x509.Extension;
 import org.bouncycastle.asn1.x509.ExtendedKeyUsage;
+import org.bouncycastle.asn1.x509.Extension;
 import org.bouncycastle.asn1.x509.KeyPurposeId;
 import org.bouncycastle.asn1.x9.X9ECParameters;
 import org.bouncycastle.cert.X509CRLEntryHolder;
@@ -45,6 +45,7 @@ import org.bouncycastle.cert.ocsp.BasicOCSPResp;
 import org.bouncycastle.cert.ocsp.OCSPResp;
 import org.bouncycastle.cert.ocsp.RevokedStatus;
 import org.bouncycastle.cert.ocsp.SingleResp;
+import org.bouncycastle.cms.jcajce.JcaSimpleSignerInfoVerifierBuilder;
 import org.bouncycastle.crypto.InvalidCipherTextException;
 import org.bouncycastle.crypto.engines.SM2Engine;
 import org.bouncycastle.crypto.engines.SM4Engine;
@@ -61,6 +62,10 @@ import org.bouncycastle.operator.ContentVerifierProvider;
 import org.bouncycastle.operator.jcajce.JcaContentVerifierProviderBuilder;
 import org.bouncycastle.operator.jcajce.JcaDigestCalculatorProviderBuilder;
 import org.bouncycastle.pkcs.PKCS10CertificationRequest;
+import org.bouncycastle.tsp.TSPException;
+import org.bouncycastle.tsp.TimeStampRequest;
+import org.bouncycastle.tsp.TimeStampResponse;
+import org.bouncycastle.tsp.TimeStampToken;
 
 /**
  * The second opinion: judges what BidSeal made with BouncyCastle, which shares no code with it.
@@ -123,6 +128,7 @@ public final class Verify {
         case "crl" -> crl(check);
         case "path" -> path(check);
         case "ocsp" -> ocsp(check);
+        case "timestamp" -> timestamp(check);
         case "csr-response" -> csrResponse(check);
         case "vector" -> Vectors.judge(Json.object(check.string("file")));
         case "transcript" -> Transcript.judge(Json.object(check.string("file")));
@@ -242,6 +248,32 @@ public final class Verify {
       byte[] octets = ASN1OctetString.getInstance(nonce.getParsedValue()).getOctets();
       require(Arrays.equals(octets, Base64.getDecoder().decode(check.text("nonce"))), "nonce", "is another");
     }
+  }
+
+  /**
+   * A timestamp response (RFC 3161) to request: granted, over its imprint and with its nonce, signed by cert, which
+   * issuer certified for timestamps alone.
+   */
+  private void timestamp(Check check) throws Exception {
+    TimeStampRequest request = new TimeStampRequest(check.bytes("request"));
+    TimeStampResponse response = new TimeStampResponse(check.bytes("response"));
+    X509CertificateHolder cert = new X509CertificateHolder(check.bytes("cert"));
+    X509CertificateHolder issuer = new X509CertificateHolder(check.bytes("issuer"));
+    require(response.getStatus() == 0, "answer", "status " + response.getStatus());
+    try {
+      response.validate(request);
+    } catch (TSPException e) {
+      throw new Refused("request", e.getMessage());
+    }
+    require(cert.isSignatureValid(verifierOf(issuer)), "certificate", "not certified by the issuer");
+    TimeStampToken token = response.getTimeStampToken();
+    try {
+      token.validate(new JcaSimpleSignerInfoVerifierBuilder().setProvider("BC").build(cert));
+    } catch (TSPException e) {
+      throw new Refused("signature", e.getMessage());
+    }
+    Instant said = token.getTimeStampInfo().getGenTime().toInstant();
+    require(said.equals(Instant.parse(check.text("at"))), "time", "says " + said);
   }
 
   /**

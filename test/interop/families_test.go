@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/ca/issuance"
@@ -28,7 +29,7 @@ type wholesale struct {
 
 func newWholesale(t *testing.T, family issuance.Family) *wholesale {
 	t.Helper()
-	a := &authority{catest.New(t, catest.Options{Family: family}), t}
+	a := &authority{catest.New(t, catest.Options{Configure: func(c *ca.Config) { c.Family = family }}), t}
 	dir := t.TempDir()
 	return &wholesale{a, dir, pemFile(t, dir, "root", a.Root().Raw), pemFile(t, dir, "issuing", a.Issuing().Raw)}
 }
@@ -58,6 +59,7 @@ func TestFamiliesByOpenSSL(t *testing.T) {
 			w := newWholesale(t, family)
 			w.lists()
 			w.ocsp()
+			w.stamp()
 		})
 	}
 }
@@ -90,6 +92,28 @@ func (w *wholesale) ocsp() {
 	w.says("answer", true, "responder.pem: good", ask(both)...)
 	w.says("answer", true, "Response verify OK", ask(both)...)
 	w.says("answer under another root", false, "Response verify OK", ask(pemFile(w.t, w.dir, "stranger", stranger(w.t)))...)
+}
+
+// stamp has OpenSSL ask for a timestamp, verify the answer, and verify the timestamp authority's whole path by the
+// published lists.
+func (w *wholesale) stamp() {
+	data, other, question, answer := filepath.Join(w.dir, "data"), filepath.Join(w.dir, "other"), filepath.Join(w.dir, "data.tsq"), filepath.Join(w.dir, "data.tsr")
+	write(w.t, data, []byte("evidence"))
+	write(w.t, other, []byte("something else"))
+	output(w.t, "openssl", "ts", "-query", "-data", data, "-sha256", "-cert", "-out", question)
+	write(w.t, answer, w.post(ca.PathTimestamp, "application/timestamp-query", read(w.t, question)))
+	verify := func(what, file, root string) []string {
+		return []string{"ts", "-verify", what, file, "-in", answer, "-CAfile", root, "-untrusted", w.issuing}
+	}
+	w.says("timestamp to its question", true, "Verification: OK", verify("-queryfile", question, w.root)...)
+	w.says("timestamp of its data", true, "Verification: OK", verify("-data", data, w.root)...)
+	w.says("timestamp of other data", false, "Verification: OK", verify("-data", other, w.root)...)
+	w.says("timestamp under another root", false, "Verification: OK", verify("-data", data, pemFile(w.t, w.dir, "stranger", stranger(w.t)))...)
+	tsa := pemFile(w.t, w.dir, "tsa", must(w.TimestampCertificate(w.t.Context()))(w.t).Raw)
+	w.says("whole path with both lists", true, "tsa.pem: OK", "verify", "-x509_strict", "-purpose", "timestampsign", "-crl_check_all", "-CAfile", w.root,
+		"-untrusted", w.issuing, "-CRLfile", w.list("root"), "-CRLfile", w.list("issuing-1"), tsa)
+	w.says("whole path without the root's list", false, "tsa.pem: OK", "verify", "-x509_strict", "-crl_check_all", "-CAfile", w.root,
+		"-untrusted", w.issuing, "-CRLfile", w.list("issuing-1"), tsa)
 }
 
 // responder asks about a serial number that nobody issued, for the certificate in the answer.

@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -14,9 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -38,8 +41,13 @@ func (a *authority) get(path string) []byte {
 // ask puts a DER question to the OCSP responder.
 func (a *authority) ask(question []byte) []byte {
 	a.t.Helper()
-	request := must(http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.URL+caapi.PathOCSP, bytes.NewReader(question)))(a.t)
-	request.Header.Set("Content-Type", "application/ocsp-request")
+	return a.post(caapi.PathOCSP, "application/ocsp-request", question)
+}
+
+func (a *authority) post(path, contentType string, body []byte) []byte {
+	a.t.Helper()
+	request := must(http.NewRequestWithContext(a.t.Context(), http.MethodPost, a.URL+path, bytes.NewReader(body)))(a.t)
+	request.Header.Set("Content-Type", contentType)
 	return a.do(request)
 }
 
@@ -169,6 +177,83 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 	j.refused("ocsp", "answer with a flipped signature", "signature",
 		answer(j.file("flipped.ocsp", signatureFlipped(t, goodAnswer)), signing, "good"))
 	j.valid("ocsp", "answer to a question by OpenSSL", answer(j.file("openssl.ocsp", a.ask(opensslQuestion(t, a, holder.Signing))), signing, "good"))
+	a.stamps(j, at)
+	j.run()
+}
+
+// stamps adds timestamps over SM3 and SHA-256 by the running authority, and what must not pass for one.
+func (a *authority) stamps(j *judge, at string) {
+	cert := must(a.TimestampCertificate(a.t.Context()))(a.t)
+	tsa := j.file("tsa.cer", cert.Raw)
+	digest := sha256.Sum256([]byte("evidence"))
+	_, other := must2(timestamp.NewRequest(timestamp.SumSM3([]byte("evidence"))))(a.t)
+	j.file("other.tsq", other)
+	for name, imprint := range map[string]timestamp.Imprint{"SM3": timestamp.SumSM3([]byte("evidence")), "SHA-256": timestamp.SHA256(digest[:])} {
+		_, question := must2(timestamp.NewRequest(imprint))(a.t)
+		answer := a.post(ca.PathTimestamp, "application/timestamp-query", question)
+		token := must(timestamp.ReadResponse(answer))(a.t)
+		stamp := must(timestamp.Verify(token, timestamp.Options{Anchors: a.Store(), Imprint: imprint}))(a.t)
+		fields := func(request, response string) check {
+			return check{"request": request, "response": response, "cert": tsa, "issuer": "issuing.cer", "at": stamp.Info.Time.UTC().Format(time.RFC3339Nano)}
+		}
+		asked, answered := j.file(name+".tsq", question), j.file(name+".tsr", answer)
+		j.valid("timestamp", "timestamp over "+name, fields(asked, answered))
+		j.refused("timestamp", "timestamp over "+name+" to another question", "request", fields("other.tsq", answered))
+		j.refused("timestamp", "flipped timestamp over "+name, "signature", fields(asked, j.file(name+"-flipped.tsr", flipped(answer))))
+		late := fields(asked, answered)
+		late["at"] = at
+		j.refused("timestamp", "timestamp over "+name+" of another time", "time", late)
+	}
+	j.valid("path", "path of the timestamp authority", check{"chain": []string{tsa, "issuing.cer"}, "root": "root.cer", "crls": []string{"after.crl", "root.crl"}, "at": at})
+}
+
+// must2 is must for two values.
+func must2[A, B any](first A, second B, err error) func(*testing.T) (A, B) {
+	return func(t *testing.T) (A, B) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return first, second
+	}
+}
+
+// BouncyCastle follows the distribution point of a certificate to its shard of the revocation list, and takes no other
+// shard in its place; the full list, which states no distribution point, covers both.
+func TestShardsByBouncyCastle(t *testing.T) {
+	clock := time.Now().AddDate(-2, 0, 0).Truncate(time.Second)
+	a := &authority{catest.New(t, catest.Options{Now: func() time.Time { return clock }, Configure: func(c *ca.Config) { c.CRLShards = 2 }}), t}
+	good, revoked := a.enrol("张三", 0), a.enrol("李四", 0)
+	a.Revoke(revoked.Signing)
+	j := newJudge(t)
+	root, issuing := j.file("root.cer", a.Root().Raw), j.file("issuing.cer", a.Issuing().Raw)
+	rootList, full := j.file("root.crl", a.get("/crl/root.crl")), j.file("issuing-1.crl", a.get("/crl/issuing-1.crl"))
+	at := clock.UTC().Add(time.Second).Format(time.RFC3339)
+	for name, cert := range map[string]*smx509.Certificate{"good": good.Signing, "revoked": revoked.Signing} {
+		if len(cert.CRLDistributionPoints) != 1 {
+			t.Fatalf("distribution points: %q", cert.CRLDistributionPoints)
+		}
+		own := cert.CRLDistributionPoints[0][len(a.URL):]
+		other := strings.NewReplacer(".0of2", ".1of2", ".1of2", ".0of2").Replace(own)
+		if own == other {
+			t.Fatalf("%s is no shard", own)
+		}
+		leaf := j.file(name+".cer", cert.Raw)
+		path := func(list string) check {
+			return check{"chain": []string{leaf, issuing}, "root": root, "crls": []string{list, rootList}, "at": at}
+		}
+		ownList, otherList := j.file(name+"-own.crl", a.get(own)), j.file(name+"-other.crl", a.get(other))
+		if name == "good" {
+			j.valid("path", "good by its shard", path(ownList))
+			j.valid("path", "good by the full list", path(full))
+		} else {
+			j.refused("path", "revoked by its shard", "revoked", path(ownList))
+			j.refused("path", "revoked by the full list", "revoked", path(full))
+			j.valid("crl", "shard with its revocation", check{"crl": ownList, "issuer": issuing, "revoked": []string{fmt.Sprintf("%x", cert.SerialNumber)}})
+			j.valid("crl", "shard without a revocation", check{"crl": otherList, "issuer": issuing})
+		}
+		j.refused("path", name+" by another shard", "path", path(otherList))
+	}
 	j.run()
 }
 
