@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -148,24 +149,27 @@ func (k *benchKeys) call(ctx context.Context, url string, body any) (*http.Reque
 	return req, nil
 }
 
-// claimAll claims challenges in an open loop as phones do, each once.
-func (k *benchKeys) claimAll(ctx context.Context, client *http.Client, addr string, o bench.Order) error {
-	var calls group
-	err := bench.Pace(ctx, time.Unix(0, o.Start), o.Rate, o.Count, func(i int) error {
-		calls.run(func() error {
-			w := benchWatch(i)
-			req, err := k.call(ctx, "http://"+addr+"/v1/challenges/"+w.CID.String()+"/claim", protocol.ClaimBody{KClaim: benchClaimKey(i), ClaimID: w.Watch})
-			if err != nil {
-				return err
-			}
-			return send(client, req)
-		})
-		return calls.err()
-	})
-	if failed := calls.wait(); failed != nil {
-		return failed
+// claims is the publisher that claims challenges as phones do, each once.
+func (k *benchKeys) claims(client *http.Client, addr string) publisher {
+	return func(o openLoopOrder) (func(context.Context, time.Time) error, error) {
+		return func(ctx context.Context, start time.Time) error {
+			var calls group
+			err := bench.Pace(ctx, start, o.rate, o.count, func(i int) error {
+				calls.run(func() error { return k.claim(ctx, client, addr, i) })
+				return calls.err()
+			})
+			return errors.Join(err, calls.wait())
+		}, nil
 	}
-	return err
+}
+
+func (k *benchKeys) claim(ctx context.Context, client *http.Client, addr string, i int) error {
+	w := benchWatch(i)
+	req, err := k.call(ctx, "http://"+addr+"/v1/challenges/"+w.CID.String()+"/claim", protocol.ClaimBody{KClaim: benchClaimKey(i), ClaimID: w.Watch})
+	if err != nil {
+		return err
+	}
+	return send(client, req)
 }
 
 // send makes a call whose answer has to be 200.

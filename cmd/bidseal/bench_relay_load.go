@@ -204,19 +204,22 @@ func (p pushed) perMessage() float64 { return float64(p.cpu.Nanoseconds()) / 100
 // push has a publisher send count messages at a rate to topics waiters, each in
 // turn, and waits at most patience after the last one was due. server is whose
 // CPU time counts.
-func (c *crowd) push(ctx context.Context, publish func(bench.Order) error, server *bench.Process, o bench.Order, patience time.Duration) (pushed, error) {
-	loop := newOpenLoop(o.Topics, o.Count)
+func (c *crowd) push(ctx context.Context, publish publisher, server *bench.Process, o openLoopOrder, patience time.Duration) (pushed, error) {
+	loop := newOpenLoop(o.topics, o.count)
 	c.loop.Store(loop)
+	run, err := publish(o)
+	if err != nil {
+		return pushed{}, err
+	}
 	before, err := server.Order(bench.Order{Do: "usage"})
 	if err != nil {
 		return pushed{}, err
 	}
 	start := time.Now().Add(50 * time.Millisecond)
-	o.Do, o.Start = "publish", start.UnixNano()
-	if err := publish(o); err != nil {
+	if err := run(ctx, start); err != nil {
 		return pushed{}, err
 	}
-	timer := time.NewTimer(max(0, time.Until(bench.Due(start, o.Rate, o.Count))) + patience)
+	timer := time.NewTimer(max(0, time.Until(bench.Due(start, o.rate, o.count))) + patience)
 	defer timer.Stop()
 	select {
 	case <-loop.all:
@@ -228,10 +231,10 @@ func (c *crowd) push(ctx context.Context, publish func(bench.Order) error, serve
 	if err != nil {
 		return pushed{}, err
 	}
-	p := pushed{sent: o.Count, received: int(loop.received.Load()), latency: newLatencies(), cpu: after.CPU - before.CPU}
+	p := pushed{sent: o.count, received: int(loop.received.Load()), latency: newLatencies(), cpu: after.CPU - before.CPU}
 	for i := range loop.arrived {
 		if at := loop.arrived[i].Load(); at != 0 {
-			p.latency.record(time.Unix(0, at).Sub(bench.Due(start, o.Rate, i)))
+			p.latency.record(time.Unix(0, at).Sub(bench.Due(start, o.rate, i)))
 		}
 	}
 	return p, c.err()
@@ -245,11 +248,23 @@ func (p pushed) whole() error {
 	return nil
 }
 
-// by is the publisher of a process that publishes to its own waiters.
-func by(p *bench.Process) func(bench.Order) error {
-	return func(o bench.Order) error {
-		_, err := p.Order(o)
-		return err
+// openLoopOrder is a run of publications.
+type openLoopOrder struct {
+	rate          float64
+	count, topics int
+}
+
+// publisher prepares a run of publications and answers what runs it.
+type publisher func(openLoopOrder) (run func(ctx context.Context, start time.Time) error, err error)
+
+// by is the publisher of a process that publishes by itself, told each time one
+// is due.
+func by(p *bench.Process) publisher {
+	return func(o openLoopOrder) (func(context.Context, time.Time) error, error) {
+		a, err := p.Order(bench.Order{Do: "publish", Topics: o.topics, Data: []byte(framePadding)})
+		return func(ctx context.Context, start time.Time) error {
+			return bench.Trigger(ctx, a.Addr, start, o.rate, o.count)
+		}, err
 	}
 }
 

@@ -34,7 +34,7 @@ func (b *relayBench) nodes(ctx context.Context) error {
 	s := newSampler("Two nodes through Redis", fmt.Sprintf(`%.0f messages a second for %d s, published on one node, %d waiters on the other, one redis-server between them. The relay's
 message is a whole transition: a script that moves the state, with revision, feed and due index, and publishes to the waiter's node, which
 reads the state again before it tells the page. The peer's is a publication without history: nothing is kept.`, rate, b.o.seconds, waiters))
-	order := b.order(rate, float64(b.o.seconds), waiters)
+	order := benchLoop(rate, float64(b.o.seconds), waiters)
 	how := setup{ping: pushPing, redis: addr}
 	err := b.rounds(ctx, b.o.third(), how, func(name string, waiting *session) error {
 		return b.with(ctx, name, how, func(publishing *session) error {
@@ -61,7 +61,7 @@ reads the state again before it tells the page. The peer's is a publication with
 			s.add(name, figP50, unitMilli, p.latency.ms(50))
 			s.add(name, figP99, unitMilli, p.latency.ms(99))
 			s.add(name, figMessage, unitMicro, p.perMessage())
-			s.add(name, figSource, unitMicro, float64((after.CPU-before.CPU).Microseconds())/float64(order.Count))
+			s.add(name, figSource, unitMicro, float64((after.CPU-before.CPU).Microseconds())/float64(order.count))
 			return nil
 		})
 	})

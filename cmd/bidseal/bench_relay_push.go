@@ -32,16 +32,16 @@ const patience = 5 * time.Second
 // framePadding makes the peer's payload as long as a page's state.
 const framePadding = `,"cid":"AAAAAAAAAAAAAAAAAAAAAA","state":"pending","until":1700000000000,"now":1700000000000}`
 
-func (b *relayBench) order(rate float64, seconds float64, topics int) bench.Order {
-	return bench.Order{Count: max(1, int(rate*seconds)), Rate: rate, Topics: topics, Data: []byte(framePadding)}
+func benchLoop(rate float64, seconds float64, topics int) openLoopOrder {
+	return openLoopOrder{rate: rate, count: max(1, int(rate*seconds)), topics: topics}
 }
 
 func (b *relayBench) push(ctx context.Context) error {
 	s := newSampler("Push", fmt.Sprintf(`%.0f messages a second in an open loop for %d s to %d waiters in turn, a latency counting from when a message was due.
-Both servers publish within their process: the relay by a new revision of a challenge in memory, which goes through bus, hub, a read of
-the state, encoding and socket; the peer by Node.Publish of a payload of the same length. CPU is user and system time of the
-server process, pings every %s included.`, b.o.rate, b.o.seconds, b.o.connections, pushPing))
-	order := b.order(b.o.rate, float64(b.o.seconds), b.o.connections)
+The load tells the server's process over one TCP connection when a message is due. The relay then stores a new revision of a challenge
+in memory and announces it as after any transition: state encoded, pages told, bus and hub. The peer calls Node.Publish with a payload
+of the same length. CPU is user and system time of the server's process, reading the trigger and pings every %s included.`, b.o.rate, b.o.seconds, b.o.connections, pushPing))
+	order := benchLoop(b.o.rate, float64(b.o.seconds), b.o.connections)
 	err := b.rounds(ctx, b.o.pairs, setup{ping: pushPing, memory: true}, func(name string, session *session) error {
 		if err := b.crowded(ctx, name, session, b.o.connections); err != nil {
 			return err
@@ -82,15 +82,15 @@ const claimRate = 100
 // claims is the whole way: a phone's claim over HTTP, with pass and proof, its
 // durable commit in SQLite, and the push to the page.
 func (b *relayBench) claims(ctx context.Context, s *sampler) error {
-	order := b.order(claimRate, float64(b.o.seconds), b.o.connections)
-	order.Topics = min(order.Count, b.o.connections)
-	order.Count = order.Topics // a challenge is claimed once
+	order := benchLoop(claimRate, float64(b.o.seconds), b.o.connections)
+	order.topics = min(order.count, b.o.connections)
+	order.count = order.topics // a challenge is claimed once
 	for range b.o.third() {
 		err := b.with(ctx, sysOurs, setup{ping: pushPing, fresh: true}, func(session *session) error {
-			if err := b.crowded(ctx, sysOurs, session, order.Topics); err != nil {
+			if err := b.crowded(ctx, sysOurs, session, order.topics); err != nil {
 				return err
 			}
-			p, err := session.crowd.push(ctx, func(o bench.Order) error { return b.keys.claimAll(ctx, b.client, session.addr, o) }, session.Process, order, patience)
+			p, err := session.crowd.push(ctx, b.keys.claims(b.client, session.addr), session.Process, order, patience)
 			if err = errors.Join(err, p.whole()); err != nil {
 				return err
 			}
@@ -121,7 +121,7 @@ comparison under equal conditions and no rate of either alone.`, sustainedP99))
 		}
 		best := 0.0
 		for rate := 4 * b.o.rate; rate < 1e6; rate *= saturationStep {
-			p, err := session.crowd.push(ctx, by(session.Process), session.Process, b.order(rate, 1, b.o.connections), patience)
+			p, err := session.crowd.push(ctx, by(session.Process), session.Process, benchLoop(rate, 1, b.o.connections), patience)
 			if err != nil {
 				return err
 			}

@@ -106,7 +106,7 @@ func (s *benchRelay) do(ctx context.Context, g *errgroup.Group, o bench.Order) (
 	case "claimed":
 		return bench.Answer{}, s.claimed(ctx, o.Count, string(o.Data))
 	case "publish":
-		return bench.Answer{}, s.publish(ctx, o)
+		return s.publish(ctx, o)
 	}
 	return bench.Answer{}, fmt.Errorf("no such order: %q", o.Do)
 }
@@ -238,27 +238,27 @@ func (s *benchRelay) prepare(ctx context.Context, count int) error {
 	return err
 }
 
-// publish moves challenges in an open loop; who waits for them is told as after
-// any transition.
-func (s *benchRelay) publish(ctx context.Context, o bench.Order) error {
-	start := time.Unix(0, o.Start)
+// publish answers where triggers are taken. Each moves a challenge, and who waits
+// for it is told as after any transition.
+func (s *benchRelay) publish(ctx context.Context, o bench.Order) (bench.Answer, error) {
 	if s.redis == nil {
 		cids := make([]protocol.CID, o.Topics)
 		for i := range cids {
 			cids[i] = benchWatch(i).CID
 		}
-		return bench.Pace(ctx, start, o.Rate, o.Count, func(i int) error {
+		addr, err := bench.Triggers(func(i int) error {
 			c, err := s.memory.touch(cids[i%o.Topics])
 			if err == nil {
 				s.node.Announce(ctx, c)
 			}
 			return err
-		})
+		}, func() error { return nil })
+		return bench.Answer{Addr: addr}, err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var calls errgroup.Group
 	turns := make([]sync.Mutex, o.Topics)
-	err := bench.Pace(ctx, start, o.Rate, o.Count, func(i int) error {
-		g.Go(func() error { // the script's round trip
+	addr, err := bench.Triggers(func(i int) error {
+		calls.Go(func() error { // the script's round trip
 			turns[i%o.Topics].Lock()
 			defer turns[i%o.Topics].Unlock()
 			c := &s.list[i%o.Topics]
@@ -269,8 +269,8 @@ func (s *benchRelay) publish(ctx context.Context, o bench.Order) error {
 			return err
 		})
 		return nil
-	})
-	return errors.Join(err, g.Wait())
+	}, calls.Wait)
+	return bench.Answer{Addr: addr}, err
 }
 
 // claimed makes count challenges that a device holds.

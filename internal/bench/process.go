@@ -18,19 +18,17 @@ import (
 
 // Order is one line for a measured process; Do names it, the rest is its own.
 type Order struct {
-	Do     string  `json:"do"`
-	Count  int     `json:"count,omitempty"`  // of what Do is about
-	Rate   float64 `json:"rate,omitempty"`   // 1/s
-	Start  int64   `json:"start,omitempty"`  // Unix ns, when number 0 of an open loop is due
-	Topics int     `json:"topics,omitempty"` // number i goes to topic i modulo Topics
-	Path   string  `json:"path,omitempty"`   // file to write
-	Data   []byte  `json:"data,omitempty"`
+	Do     string `json:"do"`
+	Count  int    `json:"count,omitempty"`  // of what Do is about
+	Topics int    `json:"topics,omitempty"` // number i goes to topic i modulo Topics
+	Path   string `json:"path,omitempty"`   // file to write
+	Data   []byte `json:"data,omitempty"`
 }
 
 // Answer is the line that answers; Error is set where the order failed.
 type Answer struct {
 	Error string `json:"error,omitempty"`
-	Addr  string `json:"addr,omitempty"` // host:port that serves
+	Addr  string `json:"addr,omitempty"` // host:port that serves, or takes triggers
 	Usage
 }
 

@@ -16,11 +16,11 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/bidseal/bidseal/internal/bench"
 	"github.com/centrifugal/centrifuge"
+	"golang.org/x/sync/errgroup"
 )
 
 // queueCap is the tuned configuration's initial capacity of a client's queue.
@@ -127,34 +127,32 @@ func (p *peer) do(o bench.Order) (bench.Answer, error) {
 	case "start":
 		return bench.Answer{Addr: p.addr}, nil
 	case "publish":
-		return bench.Answer{}, p.publish(o)
+		return p.publish(o)
 	}
 	return bench.Answer{}, fmt.Errorf("no such order: %q", o.Do)
 }
 
-// publish runs an open loop; o.Data is the state of a waiting page but for its number.
-func (p *peer) publish(o bench.Order) error {
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
+// publish answers where triggers are taken; o.Data is the state of a waiting page
+// but for its number.
+func (p *peer) publish(o bench.Order) (bench.Answer, error) {
+	channels := make([]string, o.Topics)
+	for i := range channels {
+		channels[i] = "c" + strconv.Itoa(i)
+	}
 	one := func(i int) error {
-		data := append(strconv.AppendInt([]byte(`{"rev":`), int64(i), 10), o.Data...)
-		_, err := p.node.Publish("c"+strconv.Itoa(i%o.Topics), data)
+		data := make([]byte, 0, len(o.Data)+32)
+		data = append(strconv.AppendInt(append(data, `{"rev":`...), int64(i), 10), o.Data...)
+		_, err := p.node.Publish(channels[i%o.Topics], data)
 		return err
 	}
-	err := bench.Pace(context.Background(), time.Unix(0, o.Start), o.Rate, o.Count, func(i int) error {
-		if !p.redis {
-			return one(i)
-		}
-		group.Go(func() { // waits for Redis
-			if err := one(i); err != nil {
-				mu.Lock()
-				failed = err
-				mu.Unlock()
-			}
-		})
+	if !p.redis {
+		addr, err := bench.Triggers(one, func() error { return nil })
+		return bench.Answer{Addr: addr}, err
+	}
+	var calls errgroup.Group
+	addr, err := bench.Triggers(func(i int) error {
+		calls.Go(func() error { return one(i) }) // waits for Redis
 		return nil
-	})
-	group.Wait()
-	return errors.Join(err, failed)
+	}, calls.Wait)
+	return bench.Answer{Addr: addr}, err
 }
