@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -149,10 +150,12 @@ func (r *Relay) readBody(c *gin.Context, limit int64) ([]byte, error) {
 	if err := ctl.SetReadDeadline(time.Now().Add(r.limits.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(req.Body, limit+1))
-	if err != nil {
+	// bytes.MinRead beyond what was announced, so that the end is found without growing
+	body := bytes.NewBuffer(make([]byte, 0, min(max(req.ContentLength, 0), maxSmallBody)+bytes.MinRead))
+	if _, err := body.ReadFrom(io.LimitReader(req.Body, limit+1)); err != nil {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "body broke off")
 	}
+	raw := body.Bytes()
 	if int64(len(raw)) > limit {
 		return nil, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", limit)
 	}

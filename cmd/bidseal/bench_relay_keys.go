@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509/pkix"
 	"errors"
@@ -30,14 +32,17 @@ type benchKeys struct {
 
 func newBenchKeys() (*benchKeys, error) {
 	k := &benchKeys{account: "bench"}
-	var rootKey, device *sm2.PrivateKey
-	for _, to := range []**sm2.PrivateKey{&rootKey, &k.issuingKey, &k.passKey, &k.user, &device} {
+	var rootKey *sm2.PrivateKey
+	for _, to := range []**sm2.PrivateKey{&rootKey, &k.issuingKey, &k.passKey, &k.user} {
 		var err error
 		if *to, err = newBenchKey(); err != nil {
 			return nil, err
 		}
 	}
-	var err error
+	device, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // as the phone core makes it
+	if err != nil {
+		return nil, fmt.Errorf("device key: %w", err)
+	}
 	if k.root, err = benchAuthority("root", nil, rootKey, rootKey); err != nil {
 		return nil, err
 	}
