@@ -12,7 +12,7 @@ WASM_PACKAGES = ./protocol/... ./ca/trust/... ./ca/assistapi/... ./ca/realname/.
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build bin/bidseal, one static binary
@@ -33,8 +33,8 @@ check: lint race ## everything a change has to pass besides the tests: lint and 
 lint: ## gofmt, vet, staticcheck and golangci-lint, all pinned in tools/go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
-	$(GO) vet -tags e2e,interop,redis,postgres ./...
-	$(TOOL) staticcheck -tags e2e,interop,redis,postgres ./...
+	$(GO) vet -tags bench,e2e,interop,redis,postgres ./...
+	$(TOOL) staticcheck -tags bench,e2e,interop,redis,postgres ./...
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: race
@@ -52,6 +52,19 @@ vuln: ## look for known vulnerabilities in what we call (needs the network)
 .PHONY: bench
 bench: build ## measure completed logins through the real HTTP and WebSocket stack
 	bin/bidseal bench login
+
+.PHONY: bench-peer
+bench-peer: ## build bin/bench-peer, the push server that the relay is measured against
+	cd test/peer && $(GO) vet ./... && $(GO) build -trimpath -o ../../bin/bench-peer .
+
+.PHONY: bench-relay
+bench-relay: build bench-peer ## measure the relay beside centrifuge and write docs/benchmarks.md (needs redis-server, 12 quiet minutes)
+	bin/bidseal bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
+
+.PHONY: bench-smoke
+bench-smoke: build bench-peer ## run every part of bench-relay in small (needs redis-server)
+	BIDSEAL_BIN=$(CURDIR)/bin/bidseal BENCH_PEER_BIN=$(CURDIR)/bin/bench-peer \
+	  $(GO) test -tags bench -count=1 -run BenchRelay -timeout 5m $(TESTFLAGS) ./cmd/bidseal
 
 .PHONY: wasm
 wasm: ## build the phone core for js/wasm

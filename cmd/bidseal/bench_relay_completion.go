@@ -35,7 +35,7 @@ const workers = 8
 
 func (b *relayBench) completion(ctx context.Context) error {
 	count := completionsASecond * b.o.seconds
-	s := newSampler("Completion", fmt.Sprintf(`CPU of the server process per call, %d calls over %d kept connections. The completion is a phone's POST of a result: it verifies the
+	s := newSampler(tabCompletion, fmt.Sprintf(`CPU of the server process per call, %d calls over %d kept connections. The completion is a phone's POST of a result: it verifies the
 device's proof (P-256) and the receipt (SM2), hashes the box, decides, appends to the ledger and signs the promise (SM2). The handler without cryptography binds the same JSON with gin and answers as many bytes. State stands in memory, but for
 the last line.`, count, workers))
 	device, err := b.keys.deviceID()

@@ -31,7 +31,7 @@ func (b *relayBench) nodes(ctx context.Context) error {
 		addr = started
 	}
 	waiters, rate := min(nodesWaiters, b.o.connections), min(nodesRate, b.o.rate)
-	s := newSampler("Two nodes through Redis", fmt.Sprintf(`%.0f messages a second for %d s, published on one node, %d waiters on the other, one redis-server between them. The relay's
+	s := newSampler(tabNodes, fmt.Sprintf(`%.0f messages a second for %d s, published on one node, %d waiters on the other, one redis-server between them. The relay's
 message is a whole transition: a script that moves the state, with revision, feed and due index, and publishes to the waiter's node, which
 reads the state again before it tells the page. The peer's is a publication without history: nothing is kept.`, rate, b.o.seconds, waiters))
 	order := benchLoop(rate, float64(b.o.seconds), waiters)

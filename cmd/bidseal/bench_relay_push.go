@@ -37,7 +37,7 @@ func benchLoop(rate float64, seconds float64, topics int) openLoopOrder {
 }
 
 func (b *relayBench) push(ctx context.Context) error {
-	s := newSampler("Push", fmt.Sprintf(`%.0f messages a second in an open loop for %d s to %d waiters in turn, a latency counting from when a message was due.
+	s := newSampler(tabPush, fmt.Sprintf(`%.0f messages a second in an open loop for %d s to %d waiters in turn, a latency counting from when a message was due.
 The load tells the server's process over one TCP connection when a message is due. The relay then stores a new revision of a challenge
 in memory and announces it as after any transition: state encoded, pages told, bus and hub. The peer calls Node.Publish with a payload
 of the same length. CPU is user and system time of the server's process, reading the trigger and pings every %s included.`, b.o.rate, b.o.seconds, b.o.connections, pushPing))
@@ -109,18 +109,23 @@ func (b *relayBench) claims(ctx context.Context, s *sampler) error {
 // Saturation: a rate is sustained where nothing is lost and p99 stays below this.
 const sustainedP99 = 100 // ms
 
-// saturationStep is by how much the rate grows.
-const saturationStep = 1.5
+// saturationStep is by how much the rate grows, from saturationFrom times the
+// rate of the push part to at most saturationTo times.
+const (
+	saturationStep = 1.5
+	saturationFrom = 4
+	saturationTo   = 60
+)
 
 func (b *relayBench) saturation(ctx context.Context) error {
-	s := newSampler("Saturation", fmt.Sprintf(`The rate grows by half until a message is lost or the p99 reaches %d ms. Load and server share the machine, so this is a
+	s := newSampler(tabSaturation, fmt.Sprintf(`The rate grows by half until a message is lost or the p99 reaches %d ms. Load and server share the machine, so this is a
 comparison under equal conditions and no rate of either alone.`, sustainedP99))
 	err := b.rounds(ctx, b.o.third(), setup{ping: pushPing, memory: true}, func(name string, session *session) error {
 		if err := b.crowded(ctx, name, session, b.o.connections); err != nil {
 			return err
 		}
 		best := 0.0
-		for rate := 4 * b.o.rate; rate < 1e6; rate *= saturationStep {
+		for rate := saturationFrom * b.o.rate; rate < saturationTo*b.o.rate; rate *= saturationStep {
 			p, err := session.crowd.push(ctx, by(session.Process), session.Process, benchLoop(rate, 1, b.o.connections), patience)
 			if err != nil {
 				return err

@@ -37,19 +37,19 @@ func (r *relayBenchReport) goals() []benchGoal {
 			goals = append(goals, benchGoal{Goal: figure + ", × " + system, Value: v.Median, Limit: limit, Unit: "×", Met: v.Median <= limit})
 		}
 	}
-	ratio("Memory per waiting connection", figAtRest, sysDefault, 0.30)
-	ratio("Memory per waiting connection", figAtRest, sysTuned, 0.60)
+	ratio(tabMemory, figAtRest, sysDefault, 0.30)
+	ratio(tabMemory, figAtRest, sysTuned, 0.60)
 	for _, system := range []string{sysDefault, sysTuned} {
-		ratio("Push", figP50, system, 0.8)
-		ratio("Push", figP99, system, 1.0)
-		ratio("Push", figMessage, system, 0.85)
+		ratio(tabPush, figP50, system, 0.8)
+		ratio(tabPush, figP99, system, 1.0)
+		ratio(tabPush, figMessage, system, 0.85)
 	}
-	cost, ok := r.table("Completion").row(figCached)
+	cost, ok := r.table(tabCompletion).row(figCached)
 	if !ok {
 		return goals
 	}
-	raw, _ := r.table("Completion").row(figRaw)
-	plain, _ := r.table("Completion").row(figPlain)
+	raw, _ := r.table(tabCompletion).row(figRaw)
+	plain, _ := r.table(tabCompletion).row(figPlain)
 	limit := raw.Values[sysOurs].Median + 1.5*plain.Values[sysOurs].Median
 	v := cost.Values[sysOurs].Median
 	return append(goals, benchGoal{Goal: figCached + ": raw verification + 1.5 × " + figPlain, Value: v, Limit: limit, Unit: unitMicro, Met: v <= limit})
@@ -85,7 +85,7 @@ func (r *relayBenchReport) needs() []benchNeed {
 	}
 	out = append(out, benchNeed{"open files, with room for calls and the store", manyWaiters + 4096, ""},
 		benchNeed{fmt.Sprintf("pings, one every %s", servingPing), manyWaiters / servingPing.Seconds(), unitRate})
-	if row, ok := r.table("Memory per waiting connection").row(figPing); ok {
+	if row, ok := r.table(tabMemory).row(figPing); ok {
 		share := row.Values[sysOurs].Median / 1e6 * manyWaiters / servingPing.Seconds() * 100
 		out = append(out, benchNeed{"of one CPU, for the pings", share, "%"})
 	}

@@ -7,6 +7,15 @@ import (
 	"strings"
 )
 
+// The tables of a report.
+const (
+	tabMemory     = "Memory per waiting connection"
+	tabPush       = "Push"
+	tabSaturation = "Saturation"
+	tabNodes      = "Two nodes through Redis"
+	tabCompletion = "Completion"
+)
+
 // benchTable compares the systems in some figures.
 type benchTable struct {
 	Name    string     `json:"name"`

@@ -25,10 +25,16 @@ const (
 
 // restPing is the ping interval of the memory part: at rest means that every
 // connection has seen a ping.
-const restPing = 5 * time.Second
+func (o relayBenchOptions) restPing() time.Duration {
+	if o.connections < 1000 {
+		return time.Second
+	}
+	return 5 * time.Second
+}
 
 func (b *relayBench) memory(ctx context.Context) error {
-	s := newSampler("Memory per waiting connection", fmt.Sprintf(`%d connections, each one waiting over a WebSocket: at the relay a page with a challenge of its own in SQLite, at the
+	restPing := b.o.restPing()
+	s := newSampler(tabMemory, fmt.Sprintf(`%d connections, each one waiting over a WebSocket: at the relay a page with a challenge of its own in SQLite, at the
 peer a client subscribed to a channel of its own. Pings every %s on both sides; at rest is after one round of them.
 Resident memory of the server process less that before the first connection.`, b.o.connections, restPing))
 	err := b.rounds(ctx, b.o.third(), setup{ping: restPing}, func(name string, session *session) error {
@@ -99,6 +105,7 @@ func seriesSteps(limit int) []int {
 }
 
 func (b *relayBench) series(ctx context.Context) error {
+	restPing := b.o.restPing()
 	limit := min(int(b.report.Files)-spareFiles, 100_000)
 	if b.o.connections < 10_000 { // a small run stays small
 		limit = min(limit, b.o.connections)
