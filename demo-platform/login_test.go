@@ -9,6 +9,7 @@ import (
 
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
+	"github.com/emmansun/gmsm/smx509"
 )
 
 // waiting is what the waiting element reads of an answer.
@@ -104,6 +105,31 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("the account page lacks the serial %s", serial)
 	}
 	checkEvidence(t, v, env, serial)
+}
+
+// TestEvidenceIsStampedLater: a sign-in while the timestamp authority is down gets its token at the download, and keeps
+// it.
+func TestEvidenceIsStampedLater(t *testing.T) {
+	env := sdktest.New(t)
+	env.Authority.SetTimestampsDown(true)
+	v := newVisitor(t, newTestSite(t, t.TempDir(), env.Client(), env.Clock.Now))
+	v.page("/signin")
+	phone := env.Phone("张三丰")
+	v.signIn("/bidseal/animated", func(link string) {
+		if err := phone.Approve(t.Context(), link); err != nil {
+			t.Fatal(err)
+		}
+	})
+	_, rest, _ := strings.Cut(v.page("/account"), "/account/evidence/")
+	cid, _, _ := strings.Cut(rest, `"`)
+	verifier := bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}
+	for i, step := range []struct{ down, stamped bool }{{true, false}, {false, true}, {true, true}} {
+		env.Authority.SetTimestampsDown(step.down)
+		report, err := verifier.VerifyEvidence([]byte(text(t, v.get("/account/evidence/"+cid))))
+		if err != nil || (report.Timestamp != nil) != step.stamped {
+			t.Errorf("download %d: %+v, %v", i, report, err)
+		}
+	}
 }
 
 // checkEvidence downloads the file of the only sign-in and has the SDK's offline verifier judge it.

@@ -221,6 +221,16 @@ func (r *records) putEvidence(cid string, evidence []byte) error {
 	return syncFolder(folder)
 }
 
+// keepStamped replaces an evidence file by the same file with its timestamp.
+func (r *records) keepStamped(cid string, evidence []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(evidence) > maxEvidence {
+		return fmt.Errorf("%d bytes of evidence are too much", len(evidence))
+	}
+	return r.putEvidence(cid, evidence)
+}
+
 // syncFolder makes names in a folder survive a crash.
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
