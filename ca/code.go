@@ -104,13 +104,16 @@ func (a *Authority) codeFile(text string, until int64, c codeRow) *caapi.Enrolme
 // checkCodeRequest lints a certificate for the subject, so that a code which
 // could never be used is not given out.
 func (a *Authority) checkCodeRequest(r CodeRequest) error {
+	if a.config.Family != issuance.SM2 {
+		return protocol.Errorf(protocol.CodeMalformed, "phones enrol with SM2 authorities; one of family %s issues by certification request", a.config.Family)
+	}
 	if r.Validity < time.Second || r.Expires < time.Second || r.Expires > maxExpiry {
 		return protocol.Errorf(protocol.CodeMalformed, "validity or expiry out of bounds")
 	}
 	if err := checkShown(r.Subject.Name); err != nil {
 		return err
 	}
-	key, err := throwAwayKey()
+	key, err := throwAwayKey(a.config.Family)
 	if err != nil {
 		return err
 	}

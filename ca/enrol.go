@@ -54,7 +54,7 @@ func (a *Authority) Enrol(ctx context.Context, c SignedCall) ([]byte, error) {
 	if err := a.checkProof(c, request.DeviceKey); err != nil {
 		return nil, err
 	}
-	spki, err := readCSR(request.CSR)
+	spki, err := readCSR(a.config.Family, request.CSR)
 	if err != nil {
 		return nil, err
 	}

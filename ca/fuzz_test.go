@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
@@ -31,7 +32,7 @@ func FuzzCSR(f *testing.F) {
 	must(f, err)
 	f.Add(der)
 	f.Fuzz(func(t *testing.T, der []byte) {
-		spki, err := readCSR(der)
+		spki, err := readCSR(issuance.SM2, der)
 		ours(t, err)
 		if err == nil {
 			if _, err := smx509.ParsePKIXPublicKey(spki); err != nil {

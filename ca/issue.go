@@ -16,7 +16,6 @@ import (
 	"github.com/bidseal/bidseal/ca/kmc"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
@@ -69,8 +68,8 @@ func leafDates(now time.Time, validity time.Duration) (notBefore, notAfter time.
 	return now.Add(-leafBackdate), now.Add(validity.Truncate(time.Second))
 }
 
-func throwAwayKey() (crypto.PublicKey, error) {
-	key, err := sm2.GenerateKey(rand.Reader)
+func throwAwayKey(family issuance.Family) (crypto.PublicKey, error) {
+	key, err := family.GenerateKey()
 	if err != nil {
 		return nil, fmt.Errorf("throw-away key: %w", err)
 	}
@@ -231,6 +230,8 @@ func (a *Authority) requests(ctx context.Context, r *issuanceRow) ([]issuance.Re
 		first, err = a.platformRequest(r.subject)
 	case kindOperator:
 		first, err = a.operatorRequest(r.subject)
+	case kindSingle:
+		first, err = a.singleRequest(r)
 	default:
 		first, err = a.dualRequest(r)
 	}
@@ -341,6 +342,8 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 			answer, err = a.platformAnswer(ctx, tx, r, certs[0])
 		case kindOperator:
 			answer, err = a.operatorAnswer(ctx, tx, issuer, r, certs[0])
+		case kindSingle:
+			answer, err = protocol.EncodeJSON(SingleCertificate{Serial: r.signSerial, Chain: append([]protocol.Bytes{certs[0].Raw}, issuer.chain(a.root)...)})
 		default:
 			answer, err = a.dualAnswer(ctx, tx, r, certs[0], certs[1])
 			err = errors.Join(err, advanceLineage(ctx, tx, r))
@@ -361,9 +364,10 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 }
 
 // readCSR reads a PKCS#10 request, checks its signature (proof of possession)
-// and answers the SubjectPublicKeyInfo of its SM2 key. Everything else in it is
-// ignored: the authority knows its subjects by itself.
-func readCSR(der []byte) (spki []byte, err error) {
+// and answers the SubjectPublicKeyInfo of its key, which is of the authority's
+// family. Everything else in it is ignored: the authority knows its subjects by
+// itself.
+func readCSR(family issuance.Family, der []byte) (spki []byte, err error) {
 	if len(der) == 0 || len(der) > maxCSR {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request of %d bytes", len(der))
 	}
@@ -371,8 +375,8 @@ func readCSR(der []byte) (spki []byte, err error) {
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: not PKCS#10")
 	}
-	if !sm2.IsSM2PublicKey(csr.PublicKey) || csr.SignatureAlgorithm != smx509.SM2WithSM3 {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: not an SM2 key signing with SM3")
+	if issuance.FamilyOf(csr.PublicKey) != family || csr.SignatureAlgorithm != family.Signature() {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: not a key of family %s signing with %v", family, family.Signature())
 	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "certification request: signature does not verify")

@@ -79,7 +79,7 @@ func (a *Authority) AddOperator(ctx context.Context, n NewOperator) (*caapi.Oper
 	if err := checkShown(n.Name); err != nil {
 		return nil, err
 	}
-	spki, err := readCSR(n.CSR)
+	spki, err := readCSR(a.config.Family, n.CSR)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (a *Authority) RequestPlatform(ctx context.Context, c SignedCall) (*caapi.P
 	if err := a.checkProof(c, request.APIKey); err != nil {
 		return nil, err
 	}
-	spki, err := readCSR(request.CSR)
+	spki, err := readCSR(a.config.Family, request.CSR)
 	if err != nil {
 		return nil, err
 	}

@@ -151,7 +151,7 @@ func (a *Authority) authorise(ctx context.Context, serial string, code codeRow, 
 // lintPlan lints the certificate to be, so that a code which could never be used
 // is not given out.
 func (a *Authority) lintPlan(p *predecessor, subject caapi.Subject, end time.Time) error {
-	key, err := throwAwayKey()
+	key, err := throwAwayKey(a.config.Family)
 	if err != nil {
 		return err
 	}

@@ -64,8 +64,8 @@ func (f Family) GenerateKey() (crypto.Signer, error) {
 	return nil, fmt.Errorf("no key family %q", f)
 }
 
-// signature is the algorithm in which keys of the family sign certificates.
-func (f Family) signature() smx509.SignatureAlgorithm {
+// Signature is the algorithm in which keys of the family sign certificates.
+func (f Family) Signature() smx509.SignatureAlgorithm {
 	switch f {
 	case SM2:
 		return smx509.SM2WithSM3

@@ -37,7 +37,7 @@ func lintSerial(c *smx509.Certificate, s subject) string {
 }
 
 func lintSignatureAlgorithm(c *smx509.Certificate, s subject) string {
-	want := FamilyOf(s.signing).signature()
+	want := FamilyOf(s.signing).Signature()
 	if want == smx509.UnknownSignatureAlgorithm || c.SignatureAlgorithm != want {
 		return differs("signature algorithm", c.SignatureAlgorithm, want)
 	}

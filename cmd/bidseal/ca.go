@@ -85,7 +85,7 @@ every command works on that folder, also while "ca serve" runs.
 	cmd.AddCommand(newCAInitCommand(flags), newCAServeCommand(flags), newCACodeCommand(flags), newCAPlatformCommand(flags),
 		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCATSACommand(flags), newCAVerifyLogCommand(flags),
 		newCARenewCommand(flags), newCAChangeCommand(flags), newCAReissueCommand(flags), newCAHoldCommand(flags), newCAResumeCommand(flags), newCADeviceCommand(flags))
-	cmd.AddCommand(newCARotateCommand(flags), newCARevokeIssuingCommand(flags), newCAVerifyRecordCommand(), newCABackupCommand(flags), newCARestoreCommand(flags), newCARealNameCommand(flags))
+	cmd.AddCommand(newCARotateCommand(flags), newCARevokeIssuingCommand(flags), newCAVerifyRecordCommand(), newCABackupCommand(flags), newCAIssueCommand(flags), newCARestoreCommand(flags), newCARealNameCommand(flags))
 	return cmd
 }
 
