@@ -86,7 +86,7 @@ redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster 
 
 .PHONY: postgres
 postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, too (needs postgresql-15, redis-server)
-	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca ./sdk/sqlstore
+	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca/assist ./ca ./sdk/sqlstore
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m $(TESTFLAGS) ./relay
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/bidseal
 
