@@ -1,21 +1,28 @@
 // Package keystore keeps a person's certificate keys in one file under a
 // password. It is the software implementation of keys.Provider.
 //
-// A random data key wraps every private key; slots wrap the data key. The
-// password slot's key is HKDF-SM3 over Argon2id of the password, with the
-// parameters in the file. Everything wrapped is sealed with SM4-GCM, and the
-// associated data ties it to the file, its version, its slot and its epoch, or
-// to the use and public key, so that no part can be moved to another place.
-// A new password is a new epoch. Slots of a type that this version does not
-// know (a password with the help of a server, a share for resetting it, an
-// authenticator of the device) are kept as they are.
+// A random data key wraps every private key; slots wrap the data key. Everything
+// wrapped is sealed with SM4-GCM, and the associated data ties it to the file,
+// its version, its slot and its epoch, or to the use and public key, so that no
+// part can be moved to another place. The file tells without a password which
+// certificates there are.
 //
-// The file tells without a password which certificates there are.
+// The password slot's key is HKDF-SM3 over Argon2id of the password, with the
+// parameters in the file, and the answer of a server that counts the tries and
+// locks at the tenth (ca/assist/SPEC.md). A stolen copy of the file, or of all
+// files of the phone, is of no use without that server. A second slot opens with
+// a secret of the device and a share that the server releases after a real-name
+// check: that is how a forgotten password is reset. A new password is a new epoch
+// with a new data key; the server deletes the old one when the first success
+// under the new one was proved.
 //
-// What it does not do: wrong passwords are counted in a second file before each
-// evaluation, and the tenth locks; but who steals the files can put the counter
-// back and try as fast as Argon2id lets them. Only the slot with the help of a
-// server closes that. Keys are overwritten after use as far as Go lets a program
-// do it; copies inside the runtime or the SM2 library's cache may outlive that
-// until they are collected.
+// A file is made under the password alone, because the authority does not know
+// the phone yet, and comes under the server's help when the enrolment is through;
+// a file of an older program at the first unlocking at which the server can be
+// reached. Until then wrong passwords are counted in a second file, and who steals
+// both can put the counter back and try as fast as Argon2id lets them. An
+// authority without such a server leaves it at that.
+//
+// Keys are overwritten after use as far as Go lets a program do it; copies inside
+// the runtime or the libraries may outlive that until they are collected.
 package keystore
