@@ -235,7 +235,7 @@ func copyStatement(ctx context.Context, db *sqldb.DB) (string, error) {
 	}
 	defer rows.Close()
 	made := map[string]string{
-		"serial": "'5' || substr(hex(randomblob(16)), 2)", "digest": "lower(hex(randomblob(32)))", "lineage": "lower(hex(randomblob(16)))",
+		"serial": "'5' || substr(hex(randomblob(17)), 2)", "digest": "lower(hex(randomblob(32)))", "lineage": "lower(hex(randomblob(16)))",
 		"state": "CASE WHEN n < $3 THEN 'revoked' ELSE 'good' END", "revoked_at": "CASE WHEN n < $3 THEN $4 ELSE 0 END",
 		"reason": "CASE WHEN n < $3 THEN 1 ELSE 0 END", "revision": "CASE WHEN n < $3 THEN n + 1 ELSE 0 END",
 	}
