@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/kmc"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
@@ -139,15 +140,7 @@ type revokedContent struct {
 }
 
 // auditEntry is an entry as it is stored and exported.
-type auditEntry struct {
-	Seq       int64          `json:"seq"`
-	At        int64          `json:"at"` // Unix milliseconds
-	Actor     string         `json:"actor"`
-	Event     string         `json:"event"`
-	Content   string         `json:"content"` // JSON
-	Hash      protocol.Bytes `json:"hash"`
-	Signature protocol.Bytes `json:"signature"`
-}
+type auditEntry = caapi.AuditEntry
 
 // readEntries hands over the log in order, from the entry after the given one.
 func readEntries(ctx context.Context, tx rowQuerier, after int64, do func(auditEntry) error) error {
@@ -169,4 +162,24 @@ func readEntries(ctx context.Context, tx rowQuerier, after int64, do func(auditE
 		return fmt.Errorf("read audit log: %w", err)
 	}
 	return nil
+}
+
+// errPageFull ends the reading of a page.
+var errPageFull = errors.New("page is full")
+
+// AuditPage answers at most limit entries after the given one.
+func (a *Authority) AuditPage(ctx context.Context, after int64, limit int) (*caapi.AuditPage, error) {
+	page := &caapi.AuditPage{V: caapi.Version, Entries: []caapi.AuditEntry{}}
+	err := readEntries(ctx, a.db.Reader(), after, func(e auditEntry) error {
+		if len(page.Entries) == limit {
+			page.After = page.Entries[limit-1].Seq
+			return errPageFull
+		}
+		page.Entries = append(page.Entries, e)
+		return nil
+	})
+	if errors.Is(err, errPageFull) {
+		err = nil
+	}
+	return page, err
 }

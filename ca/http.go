@@ -30,6 +30,8 @@ type HandlerOptions struct {
 	// and others apart; what comes beyond is shed with Retry-After. Four for each
 	// processor if zero.
 	Concurrent int
+	// Limits of callers by address.
+	Limits Limits
 }
 
 const (
@@ -46,32 +48,47 @@ type server struct {
 	origins []string
 	slots   chan struct{} // of calls that change something
 	status  chan struct{} // of questions for status: logins hang on them
+	limits  *limiter
+	heads   heads
 }
 
-// NewHandler makes the HTTP API; package caapi lists it.
-func NewHandler(a *Authority, o HandlerOptions) http.Handler {
+// NewHandler makes the HTTP API; openapi.yaml describes it.
+func NewHandler(a *Authority, o HandlerOptions) http.Handler { return newEngine(a, o) }
+
+func newEngine(a *Authority, o HandlerOptions) *gin.Engine {
 	if o.Concurrent <= 0 {
 		o.Concurrent = 4 * runtime.GOMAXPROCS(0)
 	}
-	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent)}
+	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent), limits: newLimiter(o.Limits, a.now)}
 	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
 	e := gin.New()
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
+	// whoever is no trusted proxy cannot say on whose behalf it calls
+	if err := e.SetTrustedProxies(o.Limits.TrustedProxies); err != nil {
+		a.log.LogAttrs(context.Background(), slog.LevelError, "trusted proxies are ignored", slog.Any("error", err))
+	}
 	e.Use(s.guard, s.crossOrigin)
 	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
 
-	e.POST(caapi.PathEnrol, s.bounded(s.slots), s.onEnrol)
-	e.POST(caapi.PathPass, s.bounded(s.slots), s.onPass)
+	e.POST(caapi.PathEnrol, s.limited, s.bounded(s.slots), s.onEnrol)
+	e.POST(caapi.PathPass, s.limited, s.bounded(s.slots), s.onPass)
 	s.assistRoutes(e)
 	s.timestampRoutes(e)
-	e.POST(caapi.PathPlatformRequests, s.bounded(s.slots), s.onPlatformRequest)
-	e.GET(caapi.PathPlatformRequests+"/:id", s.onPlatformState)
+	e.POST(caapi.PathPlatformRequests, s.limited, s.bounded(s.slots), s.onPlatformRequest)
+	e.GET(caapi.PathPlatformRequests+"/:id", s.limited, s.onPlatformState)
+	e.GET(caapi.PathRecoveries, s.limited, s.bounded(s.slots), s.onHolderRecoveries)
+	s.listingRoutes(e)
+	s.operatorRoutes(e)
+	e.GET(caapi.PathOpenAPI, func(c *gin.Context) {
+		c.Header("Cache-Control", "public, max-age=3600")
+		c.Data(http.StatusOK, "application/yaml", openAPI)
+	})
 	e.GET(caapi.PathInfo, s.onInfo)
 	e.GET("/crl/:file", s.onCRL)
 	e.GET("/certs/:file", s.onCertificate)
 	e.POST(caapi.PathOCSP, s.bounded(s.status), s.onOCSPPost)
 	e.GET(caapi.PathOCSP+"/*request", s.bounded(s.status), s.onOCSPGet)
-	for _, path := range []string{caapi.PathEnrol, caapi.PathPass, caapi.PathInfo, caapi.PathOCSP} {
+	for _, path := range []string{caapi.PathEnrol, caapi.PathPass, caapi.PathRecoveries, caapi.PathInfo, caapi.PathOCSP} {
 		e.OPTIONS(path, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	}
 	e.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
@@ -215,6 +232,11 @@ func (s *server) onEnrol(c *gin.Context) {
 func (s *server) onPass(c *gin.Context) {
 	answer, err := s.a.RenewPass(c.Request.Context(), signed(c))
 	s.answer(c, answer, err)
+}
+
+func (s *server) onHolderRecoveries(c *gin.Context) {
+	list, err := s.a.HolderRecoveries(c.Request.Context(), signed(c))
+	s.answer(c, list, err)
 }
 
 func (s *server) onPlatformRequest(c *gin.Context) {
