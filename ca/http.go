@@ -66,6 +66,9 @@ func newEngine(a *Authority, o HandlerOptions) *gin.Engine {
 	// whoever is no trusted proxy cannot say on whose behalf it calls
 	if err := e.SetTrustedProxies(o.Limits.TrustedProxies); err != nil {
 		a.log.LogAttrs(context.Background(), slog.LevelError, "trusted proxies are ignored", slog.Any("error", err))
+		if err := e.SetTrustedProxies(nil); err != nil { // gin's own default believes everybody
+			panic(err)
+		}
 	}
 	e.Use(s.guard, s.crossOrigin)
 	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
@@ -83,7 +86,7 @@ func newEngine(a *Authority, o HandlerOptions) *gin.Engine {
 		c.Header("Cache-Control", "public, max-age=3600")
 		c.Data(http.StatusOK, "application/yaml", openAPI)
 	})
-	e.GET(caapi.PathInfo, s.onInfo)
+	e.GET(caapi.PathInfo, s.limited, s.onInfo)
 	e.GET("/crl/:file", s.onCRL)
 	e.GET("/certs/:file", s.onCertificate)
 	e.POST(caapi.PathOCSP, s.bounded(s.status), s.onOCSPPost)

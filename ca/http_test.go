@@ -22,7 +22,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 const appOrigin = "https://app.example"
 
-func (f *fixture) serve(t *testing.T, method, target string, header http.Header, body []byte) reply {
+func (f *fixture) serve(t testing.TB, method, target string, header http.Header, body []byte) reply {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(body))
 	for name, values := range header {
@@ -30,6 +30,7 @@ func (f *fixture) serve(t *testing.T, method, target string, header http.Header,
 	}
 	recorder := httptest.NewRecorder()
 	NewHandler(f.Authority, HandlerOptions{AppOrigins: []string{appOrigin}}).ServeHTTP(recorder, request)
+	theDescription(t).check(t, request, body, recorder)
 	return reply{recorder.Code, recorder.Header(), recorder.Body.Bytes()}
 }
 

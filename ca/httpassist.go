@@ -19,7 +19,7 @@ func (s *server) assistRoutes(e *gin.Engine) {
 		assistapi.PathProve:    assisted(s, service.Prove),
 		assistapi.PathReset:    assisted(s, service.Reset),
 	} {
-		e.POST(path, s.bounded(s.slots), handle)
+		e.POST(path, s.limited, s.bounded(s.slots), handle)
 		e.OPTIONS(path, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	}
 }

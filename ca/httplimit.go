@@ -14,10 +14,13 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits are the rates at which one address may call what needs no
-// authentication. Zero values take DefaultLimits.
+// Limits are the rates at which one address may call. Zero values take
+// DefaultLimits. Questions for status (OCSP, revocation lists, certificates) are not
+// counted: a relay asks them on behalf of everybody, and the slots for them bound
+// what they cost.
 type Limits struct {
-	// PerSecond and Burst of one IPv4 address or one IPv6 /64.
+	// PerSecond and Burst of one IPv4 address or one IPv6 /64. A negative rate is
+	// no limit: where a proxy in front has one, or for measurements.
 	PerSecond float64
 	Burst     int
 	// Addresses that are remembered; the one that called longest ago is forgotten
@@ -33,7 +36,7 @@ func DefaultLimits() Limits { return Limits{PerSecond: 50, Burst: 200, Addresses
 
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits()
-	if l.PerSecond <= 0 {
+	if l.PerSecond == 0 {
 		l.PerSecond = d.PerSecond
 	}
 	if l.Burst <= 0 {
@@ -98,6 +101,9 @@ func caller(address string) netip.Prefix {
 
 // allow takes one token of an address, or says after how many seconds there is one.
 func (l *limiter) allow(address string) (retryAfter int, ok bool) {
+	if l.limits.PerSecond < 0 {
+		return 0, true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := caller(address)

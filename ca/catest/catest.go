@@ -85,7 +85,7 @@ func New(t testing.TB, o Options) *CA {
 	c.must(err)
 	c.Authority, err = ca.Open(c.context(), c.Dir, ca.Options{Passphrase: []byte(Passphrase), Now: o.Now, Logger: o.Logger, Operator: "test"})
 	c.must(err)
-	listening.Config.Handler = ca.NewHandler(c.Authority, ca.HandlerOptions{AppOrigins: o.AppOrigins, Concurrent: 64})
+	listening.Config.Handler = ca.NewHandler(c.Authority, ca.HandlerOptions{AppOrigins: o.AppOrigins, Concurrent: 64, Limits: ca.Limits{PerSecond: -1}})
 	listening.Start()
 	t.Cleanup(func() {
 		listening.Close()

@@ -123,7 +123,7 @@ func (s *caBenchServer) start(ctx context.Context, g *errgroup.Group, shards int
 	if s.authority, err = ca.Open(ctx, s.dir, ca.Options{Passphrase: pass, Now: time.Now, Logger: s.log, Operator: "bench"}); err != nil {
 		return nil, err
 	}
-	serveUntil(ctx, g, listener, nil, ca.NewHandler(s.authority, ca.HandlerOptions{}), s.log, nil)
+	serveUntil(ctx, g, listener, nil, ca.NewHandler(s.authority, ca.HandlerOptions{Limits: ca.Limits{PerSecond: -1}}), s.log, nil)
 	return &caBenchAnswer{CA: s.authority.URL(), Issuing: s.authority.Issuing().Raw}, nil
 }
 

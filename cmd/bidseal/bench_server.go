@@ -141,7 +141,7 @@ func (s *benchServer) start(ctx context.Context, g *errgroup.Group) (*benchAnswe
 		return nil, err
 	}
 	answer.Root = s.authority.Root().Raw
-	serveUntil(ctx, g, lc, nil, ca.NewHandler(s.authority, ca.HandlerOptions{}), s.log, nil)
+	serveUntil(ctx, g, lc, nil, ca.NewHandler(s.authority, ca.HandlerOptions{Limits: ca.Limits{PerSecond: -1}}), s.log, nil)
 	node, err := s.newRelay(ctx, answer.Relay)
 	if err != nil {
 		return nil, err
