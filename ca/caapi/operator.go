@@ -104,6 +104,7 @@ type PlatformDecision struct {
 type PlatformInfo struct {
 	ID           string   `json:"id"`
 	PlatformID   string   `json:"platform_id,omitempty"`
+	Renews       string   `json:"renews,omitempty"` // platform id whose present key signed the application
 	Name         string   `json:"name"`
 	Organisation string   `json:"organisation"`
 	CreditCode   string   `json:"credit_code,omitempty"`
