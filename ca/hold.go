@@ -17,7 +17,7 @@ type Hold struct{ Serial, Lineage string }
 // that it changed; what is on hold or revoked stays as it is. Open codes of the
 // lineage are void and an issuance under way is refused.
 func (a *Authority) Hold(ctx context.Context, h Hold) ([]string, error) {
-	return a.stopCertificates(ctx, h.Serial, h.Lineage, trust.CertificateHold)
+	return a.stopCertificates(ctx, Revocation{Serial: h.Serial, Lineage: h.Lineage, Reason: trust.CertificateHold})
 }
 
 // Resume ends a hold. The certificate is good again and leaves the lists;

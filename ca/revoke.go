@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
@@ -14,6 +15,10 @@ type Revocation struct {
 	// Serial of one certificate, or Lineage for all of a lineage.
 	Serial, Lineage string
 	Reason          trust.Reason
+	// Since is since when the key is thought to be in other hands, for lists to
+	// say (invalidityDate, RFC 5280 5.3.2); zero where nobody knows. It is not
+	// ahead of the clock.
+	Since time.Time
 }
 
 // Revoke revokes certificates at once and for good; the answer are the serial
@@ -27,21 +32,27 @@ func (a *Authority) Revoke(ctx context.Context, r Revocation) ([]string, error) 
 	default:
 		return nil, protocol.Errorf(protocol.CodeMalformed, "reason %v is not given to leaf certificates", r.Reason)
 	}
-	return a.stopCertificates(ctx, r.Serial, r.Lineage, r.Reason)
+	if r.Since.After(a.now()) {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "a key that is to be lost in future")
+	}
+	return a.stopCertificates(ctx, r)
 }
 
 // stopCertificates revokes or holds what an operator names.
-func (a *Authority) stopCertificates(ctx context.Context, serial, lineage string, reason trust.Reason) ([]string, error) {
+func (a *Authority) stopCertificates(ctx context.Context, r Revocation) ([]string, error) {
 	var stopped []string
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
-		found, lineage, err := a.named(ctx, tx, serial, lineage)
+		found, lineage, err := a.named(ctx, tx, r.Serial, r.Lineage)
 		if err != nil {
 			return err
 		}
-		if err := a.withdraw(ctx, tx, lineage, reason.String()); err != nil {
+		for i := range found {
+			found[i].since = r.Since
+		}
+		if err := a.withdraw(ctx, tx, lineage, r.Reason.String()); err != nil {
 			return err
 		}
-		stopped, err = a.stopAll(ctx, tx, found, reason, a.operator)
+		stopped, err = a.stopAll(ctx, tx, found, r.Reason, a.operator)
 		return err
 	})
 	return stopped, err
@@ -52,6 +63,7 @@ type standingRow struct {
 	serial, lineage, state string
 	reason                 trust.Reason
 	revokedAt              int64
+	since                  time.Time // to be stored with the next status
 }
 
 func (r standingRow) held() bool { return r.state == stateRevoked && r.reason == trust.CertificateHold }
@@ -134,9 +146,13 @@ func (a *Authority) moveStatus(ctx context.Context, tx *sql.Tx, r standingRow, s
 	if _, err := tx.ExecContext(ctx, `UPDATE ca_counters SET value = value + 1 WHERE name = 'revocation'`); err != nil {
 		return fmt.Errorf("change status: %w", err)
 	}
-	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_certificates SET state = $1, reason = $2, revoked_at = $3,
+	invalidAt := int64(0)
+	if !r.since.IsZero() {
+		invalidAt = r.since.Unix()
+	}
+	won, err := changed(tx.ExecContext(ctx, `UPDATE ca_certificates SET state = $1, reason = $2, revoked_at = $3, invalid_at = $7,
 		revision = (SELECT value FROM ca_counters WHERE name = 'revocation') WHERE serial = $4 AND state = $5 AND reason = $6`,
-		state, int(reason), at, r.serial, r.state, int(r.reason)))
+		state, int(reason), at, r.serial, r.state, int(r.reason), invalidAt))
 	if err != nil {
 		return fmt.Errorf("change status: %w", err)
 	}

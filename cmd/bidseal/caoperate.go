@@ -191,7 +191,7 @@ func newCAListCommand(flags *caFlags) *cobra.Command {
 
 func newCARevokeCommand(flags *caFlags) *cobra.Command {
 	var r ca.Revocation
-	var reason string
+	var reason, since string
 	cmd := &cobra.Command{
 		Use:   "revoke",
 		Short: "Revoke certificates, at once and for good",
@@ -204,6 +204,11 @@ a revoked certificate good again: hold it where that may be wanted. A certificat
 			var err error
 			if r.Reason, err = trust.ParseReason(reason); err != nil {
 				return usagef("%v", err)
+			}
+			if since != "" {
+				if r.Since, err = time.Parse(time.RFC3339, since); err != nil {
+					return usagef("--since %q: want a time such as 2026-11-23T08:00:00Z", since)
+				}
 			}
 			if (r.Serial == "") == (r.Lineage == "") {
 				return usagef("either --serial or --lineage is needed")
@@ -223,5 +228,6 @@ a revoked certificate good again: hold it where that may be wanted. A certificat
 	f.StringVar(&r.Serial, "serial", "", "serial number in hexadecimal")
 	f.StringVar(&r.Lineage, "lineage", "", "lineage id")
 	f.StringVar(&reason, "reason", "unspecified", "unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
+	f.StringVar(&since, "since", "", "since when the key is thought to be in other hands (RFC 3339), for lists to say")
 	return cmd
 }

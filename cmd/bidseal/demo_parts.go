@@ -189,7 +189,6 @@ func (d *demo) startPlatform(ctx context.Context, g *errgroup.Group, phones []de
 	if err != nil {
 		return err
 	}
-	config.TSAURL = d.net.origin("ca") + ca.PathTimestamp
 	config.Clock, config.Logger, config.HTTP = d.clock, d.log.With("part", "sdk"), d.http
 	client, err := bidseal.New(config)
 	if err != nil {

@@ -105,7 +105,7 @@ func newPlatformFetchCommand() *cobra.Command {
 	f.StringArrayVar(&roots, "root", nil, "PEM file with the authority's root, obtained from its operator; may be given several times")
 	f.StringVar(&ledgerKey, "ledger-key", "", "PEM file with the relay's ledger key; without it the relay is asked once")
 	f.StringVar(&ocspURL, "ocsp", "", "OCSP responder to ask in place of the one named in certificates")
-	f.StringVar(&tsaURL, "tsa", "", "timestamp authority for evidence files, such as https://ca.example.cn/tsa; without it they have no timestamp")
+	f.StringVar(&tsaURL, "tsa", "", "timestamp authority for evidence files in place of the certificate authority's; \"none\" for none")
 	return cmd
 }
 

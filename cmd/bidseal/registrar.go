@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
@@ -136,12 +137,16 @@ type fetchOptions struct {
 	rootFiles     []string
 	ledgerKeyFile string // empty: ask the relay once
 	ocspURL       string
-	tsaURL        string
+	tsaURL        string // empty: the authority's own; "none" for none
 }
 
 // fetch collects the certificate, checks it against the given roots and the
 // folder's own keys, and writes the configuration.
 func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRegistration, error) {
+	app, err := r.application()
+	if err != nil {
+		return nil, err
+	}
 	reg, err := r.collect(ctx)
 	if err != nil {
 		return nil, err
@@ -160,6 +165,12 @@ func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRe
 	storeKey, err := r.storeKey()
 	if err != nil {
 		return nil, err
+	}
+	switch o.tsaURL {
+	case "":
+		o.tsaURL = app.CA + ca.PathTimestamp
+	case "none":
+		o.tsaURL = ""
 	}
 	config := bidseal.Registration{
 		V: 1, Platform: reg.PlatformID, Name: reg.Name, Relay: o.relay, App: o.app, OCSPURL: o.ocspURL, TSAURL: o.tsaURL,
@@ -199,13 +210,9 @@ func (r registrar) fetch(ctx context.Context, o fetchOptions) (*caapi.PlatformRe
 }
 
 func (r registrar) collect(ctx context.Context) (*caapi.PlatformRegistration, error) {
-	raw, err := os.ReadFile(filepath.Join(r.dir, applicationFile))
+	app, err := r.application()
 	if err != nil {
-		return nil, usagef("no application in %s: run bidseal platform request first", r.dir)
-	}
-	var app application
-	if err := json.Unmarshal(raw, &app); err != nil {
-		return nil, fmt.Errorf("read the application: %w", err)
+		return nil, err
 	}
 	state, err := r.state(ctx, app.CA, app.ID)
 	if err != nil {
@@ -215,6 +222,19 @@ func (r registrar) collect(ctx context.Context) (*caapi.PlatformRegistration, er
 		return state.Registration, nil
 	}
 	return nil, protocol.Errorf(protocol.CodeRequestPending, "application %s is %s", state.ID, state.State)
+}
+
+// application is what request wrote.
+func (r registrar) application() (*application, error) {
+	raw, err := os.ReadFile(filepath.Join(r.dir, applicationFile))
+	if err != nil {
+		return nil, usagef("no application in %s: run bidseal platform request first", r.dir)
+	}
+	var app application
+	if err := json.Unmarshal(raw, &app); err != nil {
+		return nil, fmt.Errorf("read the application: %w", err)
+	}
+	return &app, nil
 }
 
 // checkIssued refuses a certificate for another key or under another root.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 )
@@ -13,7 +15,7 @@ import (
 func (th *thread) sdk() *bidseal.Client {
 	th.t.Helper()
 	client, err := bidseal.New(bidseal.Config{RequestKey: th.platform.RequestKey, Chain: th.platform.Chain, APIKey: th.platform.APIKey,
-		Relay: th.relay, App: threadApp, LedgerKey: th.ledger.Public(), Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp",
+		Relay: th.relay, App: threadApp, LedgerKey: th.ledger.Public(), Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + ca.PathTimestamp,
 		Origins: []string{"https://bid.example.cn"}})
 	th.must(err)
 	ctx, stop := context.WithCancel(th.t.Context())
@@ -68,8 +70,8 @@ func TestThreadWithSDK(t *testing.T) {
 		}
 		report, err := bidseal.Verifier{Roots: th.authority.Store().Anchors()}.VerifyEvidence(login.Evidence)
 		th.must(err)
-		if report == nil {
-			t.Error("no report on the evidence")
+		if stamp := report.Timestamp; stamp == nil || stamp.Late || !strings.HasSuffix(stamp.Authority, " TSA") {
+			t.Errorf("the timestamp of the evidence is %+v", stamp)
 		}
 	})
 	t.Run("static code with digits", func(t *testing.T) {
