@@ -18,29 +18,29 @@ type ledger struct {
 	head []byte
 }
 
-func (l *ledger) append(tx *txn, e relay.End, sign relay.PromiseSigner) error {
+func (l *ledger) append(tx *txn, e relay.End, sign relay.PromiseSigner) (p protocol.Promise, err error) {
 	if !l.held {
 		// An update that changes nothing locks the row on every engine.
 		if err := tx.QueryRow(`UPDATE relay_ledger_head SET size = size WHERE one = 1 RETURNING size, head`).Scan(&l.size, &l.head); err != nil {
-			return fmt.Errorf("take the ledger's head: %w", err)
+			return p, fmt.Errorf("take the ledger's head: %w", err)
 		}
 		l.held = true
 	}
 	salt, err := protocol.Random(protocol.HashSize)
 	if err != nil {
-		return err
+		return p, err
 	}
-	p := protocol.Promise{Index: uint64(l.size), Salt: salt, Entry: protocol.LedgerEntry(e.Receipt.Bytes, salt)}
+	p = protocol.Promise{Index: uint64(l.size), Salt: salt, Entry: protocol.LedgerEntry(e.Receipt.Bytes, salt)}
 	p.Head = protocol.LedgerHead(l.head, p.Index, p.Entry)
 	if err := sign(&p); err != nil {
-		return err
+		return p, err
 	}
 	if _, err := tx.Exec(`INSERT INTO relay_ledger (idx, cid, salt, entry, head, signature) VALUES ($1, $2, $3, $4, $5, $6)`,
 		l.size, e.CID[:], []byte(p.Salt), []byte(p.Entry), []byte(p.Head), []byte(p.Signature)); err != nil {
-		return fmt.Errorf("append to the ledger: %w", err)
+		return p, fmt.Errorf("append to the ledger: %w", err)
 	}
 	l.size, l.head = l.size+1, p.Head
-	return nil
+	return p, nil
 }
 
 func (l *ledger) save(tx *txn) error {

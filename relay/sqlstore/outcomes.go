@@ -23,13 +23,12 @@ func (s *Store) End(ctx context.Context, e relay.End, sign relay.PromiseSigner) 
 			return nil, err
 		}
 		return func(tx *txn, l *ledger) error {
-			if first {
-				if err := l.append(tx, e, sign); err != nil {
-					return err
-				}
-			}
 			var err error
-			won, err = readEnd(tx, e.CID)
+			if won = e; first {
+				won.Promise, err = l.append(tx, e, sign)
+			} else {
+				won, err = readEnd(tx, e.CID)
+			}
 			return err
 		}, nil
 	})
@@ -64,14 +63,11 @@ func (s *Store) EndSwap(ctx context.Context, rev int64, next relay.Challenge, e 
 			return nil, relay.ErrEnded
 		}
 		return func(tx *txn, l *ledger) error {
-			if err := l.append(tx, e, sign); err != nil {
-				return err
-			}
+			won, stored = e, next
 			var err error
-			if won, err = readEnd(tx, e.CID); err != nil {
+			if won.Promise, err = l.append(tx, e, sign); err != nil {
 				return err
 			}
-			stored = next
 			stored.Rev, stored.Promise = newRev, &won.Promise
 			return setRecord(tx, stored)
 		}, nil

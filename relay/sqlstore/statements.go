@@ -14,6 +14,8 @@ type txn struct {
 	tx       *sql.Tx
 	prepared map[string]*sql.Stmt
 	missing  map[string]struct{}
+	// savepoint: one is open.
+	savepoint bool
 }
 
 func (t *txn) stmt(query string) *sql.Stmt {

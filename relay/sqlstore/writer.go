@@ -188,14 +188,29 @@ func (s *Store) runAll(tx *txn, batch []*op) error {
 
 // runOne runs the first part under a savepoint: a refused operation leaves nothing.
 func (s *Store) runOne(tx *txn, o *op) error {
-	if _, err := tx.Exec(`SAVEPOINT op`); err != nil {
+	if err := s.savepoint(tx); err != nil {
 		return err
 	}
 	if o.late, o.err = o.run(tx); o.err != nil {
-		if _, err := tx.Exec(`ROLLBACK TO SAVEPOINT op`); err != nil {
-			return err
+		_, err := tx.Exec(`ROLLBACK TO SAVEPOINT op`)
+		return err
+	}
+	return nil
+}
+
+// savepoint begins an operation and keeps the one before, in one round trip where
+// the database is not in this process.
+func (s *Store) savepoint(tx *txn) (err error) {
+	switch {
+	case !tx.savepoint:
+		_, err = tx.Exec(`SAVEPOINT op`)
+		tx.savepoint = true
+	case s.shared:
+		_, err = tx.tx.ExecContext(tx.ctx, `RELEASE SAVEPOINT op; SAVEPOINT op`)
+	default:
+		if _, err = tx.Exec(`RELEASE SAVEPOINT op`); err == nil {
+			_, err = tx.Exec(`SAVEPOINT op`)
 		}
 	}
-	_, err := tx.Exec(`RELEASE SAVEPOINT op`)
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/emmansun/gmsm/sm2"
 )
@@ -125,15 +124,7 @@ func TestEndsOfOneBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign := relay.SignPromises(key)
-	end := func(n byte, device string) relay.End {
-		cid := protocol.CID{n}
-		r, err := protocol.SignReceipt(key, protocol.TagReject, protocol.Receipt{V: 1, CID: cid, Kind: protocol.KindLogin, Platform: "p1", Device: device,
-			ClaimSeq: 1, Reason: "other", IAT: 1_800_000_000}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return relay.End{CID: cid, Platform: "p1", Kind: protocol.KindLogin, State: protocol.StateRejected, Code: "other", Device: device, ClaimSeq: 1, Receipt: *r}
-	}
+	end := func(n int, device string) relay.End { return rejection(t, key, n, device) }
 	one, other := "0123456789abcdef0123456789abcdef", "1123456789abcdef0123456789abcdef"
 	won := make([]relay.End, 4)
 	errs := make([]error, 4)
