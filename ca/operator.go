@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
@@ -276,6 +277,11 @@ func (a *Authority) operatorKey(ctx context.Context, q kmc.Querier, serial strin
 	}
 	if state != stateGood {
 		return nil, nil, protocol.Errorf(protocol.CodeForbidden, "the operator's certificate is %s", state)
+	}
+	// The certificate says who it is and in which role: a row that says otherwise
+	// was altered.
+	if name := cert.Subject; name.CommonName != o.name || !slices.Equal(name.OrganizationalUnit, []string{string(o.role)}) {
+		return nil, nil, protocol.Errorf(protocol.CodeForbidden, "the certificate names another operator or role")
 	}
 	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
 	if !ok {
