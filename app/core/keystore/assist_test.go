@@ -485,6 +485,24 @@ func TestKilledWhileThePasswordIsReset(t *testing.T) {
 	})
 }
 
+// A reset that was killed goes on with its token, which is good for one request.
+func TestResetGoesOnWithItsToken(t *testing.T) {
+	const next = "another-password"
+	for _, after := range []bool{false, true} {
+		for n, done := 1, false; !done; n++ {
+			w := assisted(t)
+			token := w.token()
+			done = killAt(w, n, after, func(s *keystore.Store) error { return s.ResetPassword(t.Context(), token, []byte(next)) })
+			if w.use(next) != nil {
+				if err := w.open().ResetPassword(t.Context(), token, []byte(next)); err != nil {
+					t.Fatalf("killed at action %d (after: %v): %v", n, after, err)
+				}
+			}
+			must(t, w.use(next))
+		}
+	}
+}
+
 func TestKilledWhileTheFileIsUpgraded(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for n := 1; ; n++ {
