@@ -206,6 +206,21 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
+// A server that refuses every try as another's does not keep the phone busy.
+func TestServerThatAlwaysConflicts(t *testing.T) {
+	w := assisted(t)
+	w.intercept = func(path string, _ []byte, serve func() ([]byte, error)) ([]byte, error) {
+		if path == assistapi.PathEvaluate {
+			return nil, protocol.Errorf(protocol.CodeConflict, "another element")
+		}
+		return serve()
+	}
+	wantCode(t, w.use(right), protocol.CodeConflict)
+	if len(w.calls) > 8 {
+		t.Errorf("%d calls", len(w.calls))
+	}
+}
+
 // A server that gives a share or an epoch of its choice at set-up.
 func TestHostileSetUp(t *testing.T) {
 	for name, change := range map[string]func(*assistapi.BeginAnswer){
