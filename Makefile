@@ -35,6 +35,8 @@ lint: ## gofmt, vet, staticcheck and golangci-lint, all pinned in tools/go.mod
 	  test -z "$$unformatted" || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet -tags bench,e2e,interop,redis,postgres ./...
 	$(TOOL) staticcheck -tags bench,e2e,interop,redis,postgres ./...
+	CGO_ENABLED=1 $(GO) vet -tags pkcs11 ./ca/hsm/... ./cmd/bidseal
+	CGO_ENABLED=1 $(TOOL) staticcheck -tags pkcs11 ./ca/hsm/...
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: race
@@ -83,6 +85,11 @@ interop: ## have BouncyCastle, OpenSSL and sm-crypto-v2 judge what we make (need
 redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster (needs redis-server)
 	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
 	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/bidseal
+
+.PHONY: pkcs11
+pkcs11: ## run an authority with its keys in SoftHSM, and build bin/bidseal-pkcs11 (needs gcc, softhsm2, openssl)
+	CGO_ENABLED=1 $(GO) test -tags pkcs11 -count=1 -timeout 5m $(TESTFLAGS) ./ca/hsm/...
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pkcs11 -o bin/bidseal-pkcs11 ./cmd/bidseal
 
 .PHONY: postgres
 postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, too (needs postgresql-15, redis-server)

@@ -4,11 +4,9 @@ package hsm
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 	"sync"
 
 	"github.com/emmansun/gmsm/sm2"
@@ -101,16 +99,16 @@ func (r *rawToken) find(class uint, label string) (pkcs11.ObjectHandle, error) {
 
 // point reads CKA_EC_POINT of a public key: an OCTET STRING, or bare with some
 // vendors, of 04 | X | Y.
-func (r *rawToken) point(label string) (x, y *big.Int, err error) {
+func (r *rawToken) point(label string) ([]byte, error) {
 	public, err := r.find(pkcs11.CKO_PUBLIC_KEY, label)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	values, err := r.module.GetAttributeValue(r.session, public, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_POINT, nil)})
 	if err != nil || len(values) != 1 {
-		return nil, nil, fmt.Errorf("public key: %w", errors.Join(err, ErrNoKey))
+		return nil, fmt.Errorf("public key: %w", errors.Join(err, ErrNoKey))
 	}
 	raw := values[0].Value
 	var inner []byte
@@ -118,9 +116,9 @@ func (r *rawToken) point(label string) (x, y *big.Int, err error) {
 		raw = inner
 	}
 	if len(raw) != 1+2*coordinateSize || raw[0] != 4 {
-		return nil, nil, fmt.Errorf("public key: a point of %d bytes", len(raw))
+		return nil, fmt.Errorf("public key: a point of %d bytes", len(raw))
 	}
-	return new(big.Int).SetBytes(raw[1 : 1+coordinateSize]), new(big.Int).SetBytes(raw[1+coordinateSize:]), nil
+	return raw, nil
 }
 
 // rawKey opens the private key of a URI.
@@ -141,11 +139,15 @@ func (t *Tokens) openSM2(u keyURI) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, y, err := r.point(u.object)
+	point, err := r.point(u.object)
 	if err != nil {
 		return nil, err
 	}
-	return NewSM2(&ecdsa.PublicKey{Curve: sm2.P256(), X: x, Y: y}, key)
+	public, err := sm2.NewPublicKey(point) // refuses points off the curve
+	if err != nil {
+		return nil, fmt.Errorf("public key: %w", err)
+	}
+	return NewSM2(public, key)
 }
 
 // SignDigest implements DigestSigner.

@@ -120,9 +120,10 @@ func TestRawDigests(t *testing.T) {
 	must(t, err)
 	token, key, err := tokens.rawKey(u)
 	must(t, err)
-	x, y, err := token.point(u.object)
+	point, err := token.point(u.object)
 	must(t, err)
-	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	must(t, err)
 	if !public.Equal(made.Public()) {
 		t.Error("another public key")
 	}

@@ -277,6 +277,16 @@ func (i *Issuer) ownExtensions(r Request, p profile) ([]pkix.Extension, error) {
 
 // keyIdentifier is method (1) of RFC 5280 4.2.1.2: SHA-1 over the key's bits.
 func keyIdentifier(public crypto.PublicKey) ([]byte, error) {
+	bits, err := keyBits(public)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha1.Sum(bits)
+	return digest[:], nil
+}
+
+// keyBits are the bits of a SubjectPublicKeyInfo's key.
+func keyBits(public crypto.PublicKey) ([]byte, error) {
 	der, err := smx509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return nil, fmt.Errorf("public key: %w", err)
@@ -288,6 +298,5 @@ func keyIdentifier(public crypto.PublicKey) ([]byte, error) {
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
 		return nil, fmt.Errorf("public key: %w", err)
 	}
-	digest := sha1.Sum(info.Key.RightAlign())
-	return digest[:], nil
+	return info.Key.RightAlign(), nil
 }

@@ -229,8 +229,9 @@ func lintCases(t *testing.T, issuer *Issuer) []lintCase {
 			r.PublicKey = other.Public()
 		}},
 		{lint: "key_weak", request: func(r *Request) {
-			curve := sm2.P256()
-			r.PublicKey = &ecdsa.PublicKey{Curve: curve, X: curve.Params().Gx, Y: new(big.Int).Sub(curve.Params().P, curve.Params().Gy)}
+			one, err := sm2.NewPrivateKey(append(make([]byte, 31), 1))
+			must(t, err)
+			r.PublicKey = one.Public()
 		}},
 		{lint: "key_of_one_use", request: func(r *Request) { r.OtherKey = r.PublicKey }},
 		{lint: "key_requested", parsed: func(c *smx509.Certificate) { c.RawSubjectPublicKeyInfo = []byte{1} }},

@@ -102,7 +102,9 @@ func lintKeyFamily(c *smx509.Certificate, s subject) string {
 func lintKeyWeak(c *smx509.Certificate, _ subject) string {
 	switch key := c.PublicKey.(type) {
 	case *ecdsa.PublicKey:
-		if key.X.Cmp(key.Params().Gx) == 0 {
+		bits, err := keyBits(key) // 04 | X | Y
+		x := key.Params().Gx.FillBytes(make([]byte, (key.Params().BitSize+7)/8))
+		if err != nil || bytes.HasPrefix(bits[1:], x) {
 			return "the private key is 1 or -1"
 		}
 	case *rsa.PublicKey:
