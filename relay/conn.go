@@ -191,17 +191,21 @@ func (c *conn) end(err error) {
 }
 
 // wheel pings connections in turns, so that one goroutine and one ticker serve
-// all of them.
+// all of them, few at a time: a burst of pings would be a gap in the pushes.
 type wheel struct {
 	every time.Duration
 	mu    sync.Mutex
 	slots [wheelSlots]map[*conn]struct{}
-	at    int
+	begun time.Time // of the first turn
+	at    int64     // turns so far
 	next  int
 	ended bool
 }
 
-const wheelSlots = 64
+const wheelSlots = 1024
+
+// wheelTick is the shortest time between turns.
+const wheelTick = 5 * time.Millisecond
 
 func newWheel(every time.Duration) *wheel {
 	w := &wheel{every: every}
@@ -211,7 +215,7 @@ func newWheel(every time.Duration) *wheel {
 	return w
 }
 
-func (w *wheel) tick() time.Duration { return max(w.every/wheelSlots, time.Millisecond) }
+func (w *wheel) tick() time.Duration { return max(w.every/wheelSlots, wheelTick) }
 
 // add takes a connection in; false where the relay is draining.
 func (w *wheel) add(c *conn) bool {
@@ -232,13 +236,19 @@ func (w *wheel) remove(c *conn) {
 	delete(w.slots[c.slot], c)
 }
 
-// turn pings the connections of the next slot.
-func (w *wheel) turn() {
+// turn pings the connections of the slots that are due at the given time of the
+// ticker, at most all of them once.
+func (w *wheel) turn(now time.Time) {
 	w.mu.Lock()
-	w.at = (w.at + 1) % wheelSlots
-	list := make([]*conn, 0, len(w.slots[w.at]))
-	for c := range w.slots[w.at] {
-		list = append(list, c)
+	if w.begun.IsZero() {
+		w.begun = now
+	}
+	due := int64(now.Sub(w.begun).Seconds() / w.every.Seconds() * wheelSlots)
+	var list []*conn
+	for w.at = max(w.at, due-wheelSlots); w.at < due; w.at++ {
+		for c := range w.slots[w.at%wheelSlots] {
+			list = append(list, c)
+		}
 	}
 	w.mu.Unlock()
 	for _, c := range list {

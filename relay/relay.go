@@ -156,8 +156,8 @@ func (r *Relay) Run(ctx context.Context) error {
 			return nil
 		case <-r.stop:
 			return nil
-		case <-ping.C:
-			r.wheel.turn()
+		case now := <-ping.C:
+			r.wheel.turn(now)
 		case <-sweep.C:
 			if err := r.Sweep(ctx); err != nil && ctx.Err() == nil {
 				r.log.LogAttrs(ctx, slog.LevelError, "sweep", slog.Any("error", err))

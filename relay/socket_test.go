@@ -204,3 +204,48 @@ func (p *pieces) Read(b []byte) (int, error) {
 	p.left = p.left[n:]
 	return n, nil
 }
+
+// TestWheel: within one interval every connection is pinged once, whatever the
+// ticks are, and few at a time.
+func TestWheel(t *testing.T) {
+	w := newWheel(time.Minute)
+	const n = 3 * wheelSlots
+	var conns []*conn
+	for range n {
+		ours, theirs := net.Pipe()
+		theirs.Close() // a ping counts and fails
+		t.Cleanup(func() { ours.Close() })
+		c := &conn{net: ours, limits: &Limits{}}
+		if !w.add(c) {
+			t.Fatal("not taken")
+		}
+		conns = append(conns, c)
+	}
+	pinged := func() (sum int) {
+		for _, c := range conns {
+			sum += int(c.silent.Load())
+		}
+		return sum
+	}
+	now := time.Now()
+	w.turn(now)
+	last := 0
+	for range 100 {
+		now = now.Add(time.Minute / 100)
+		w.turn(now)
+		if sum := pinged(); sum-last > n/100+3*3 {
+			t.Fatalf("%d pings in one turn", sum-last)
+		} else {
+			last = sum
+		}
+	}
+	for _, c := range conns {
+		if c.silent.Load() != 1 {
+			t.Fatalf("pinged %d times, %d in all", c.silent.Load(), pinged())
+		}
+	}
+	w.turn(now.Add(time.Hour)) // the clock jumps
+	if sum := pinged(); sum != 2*n {
+		t.Fatalf("%d pings after a long pause, want %d", sum, 2*n)
+	}
+}

@@ -263,7 +263,7 @@ func by(p *bench.Process) publisher {
 	return func(o openLoopOrder) (func(context.Context, time.Time) error, error) {
 		a, err := p.Order(bench.Order{Do: "publish", Topics: o.topics, Data: []byte(framePadding)})
 		return func(ctx context.Context, start time.Time) error {
-			return bench.Trigger(ctx, a.Addr, start, o.rate, o.count)
+			return bench.Trigger(ctx, a.Addr, start, o.rate, o.count, o.topics)
 		}, err
 	}
 }

@@ -38,7 +38,7 @@ func benchLoop(rate float64, seconds float64, topics int) openLoopOrder {
 
 func (b *relayBench) push(ctx context.Context) error {
 	s := newSampler(tabPush, fmt.Sprintf(`%.0f messages a second in an open loop for %d s to %d waiters in turn, a latency counting from when a message was due.
-The load tells the server's process over one TCP connection when a message is due. The relay then stores a new revision of a challenge
+The load tells the server's process over four connections when a message is due. The relay then stores a new revision of a challenge
 in memory and announces it as after any transition: state encoded, pages told, bus and hub. The peer calls Node.Publish with a payload
 of the same length. CPU is user and system time of the server's process, reading the trigger and pings every %s included.`, b.o.rate, b.o.seconds, b.o.connections, pushPing))
 	order := benchLoop(b.o.rate, float64(b.o.seconds), b.o.connections)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -58,5 +60,36 @@ func TestMeasure(t *testing.T) {
 	}
 	if n, err := RaiseFiles(); err != nil || n < u.Files {
 		t.Fatalf("raised from %d to %d: %v", u.Files, n, err)
+	}
+}
+
+func TestTriggers(t *testing.T) {
+	var mu sync.Mutex
+	var seen []int
+	do := func(i int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, i)
+		return nil
+	}
+	addr, err := Triggers(do, func() error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Trigger(t.Context(), addr, time.Now(), 1e6, 1000, 7); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(seen)
+	if len(seen) != 1000 || seen[0] != 0 || seen[999] != 999 {
+		t.Fatalf("%d numbers", len(seen))
+	}
+	refused := errors.New("refused")
+	if addr, err = Triggers(func(int) error { return refused }, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := Trigger(t.Context(), addr, time.Now(), 1e6, 1, 1); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Fatal(err)
 	}
 }

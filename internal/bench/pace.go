@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -50,23 +51,38 @@ func Due(start time.Time, rate float64, i int) time.Time {
 	return start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 }
 
-// Triggers serves one driver: for each number that it sends on a connection to
-// the answered address, do is called in turn. When the driver has sent its last
-// one, wait is called, and what failed is told before the connection closes.
+// sources is how many connections carry triggers, each served by a goroutine, as
+// calls of different callers are.
+const sources = 4
+
+// Triggers serves one driver: for each number that it sends on its connections to
+// the answered address, do is called, concurrently for different connections.
+// When the driver has sent its last one, wait is called, and what failed is told
+// before a connection closes.
 func Triggers(do func(i int) error, wait func() error) (addr string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("listen for triggers: %w", err)
 	}
+	var obeyed sync.WaitGroup
+	obeyed.Add(sources)
+	wait = sync.OnceValue(wait)
 	go func() {
 		defer l.Close()
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		if err := errors.Join(obey(c, do), wait()); err != nil {
-			fmt.Fprint(c, err)
+		for range sources {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				err := obey(c, do)
+				obeyed.Done()
+				obeyed.Wait() // nothing is begun any more
+				if err := errors.Join(err, wait()); err != nil {
+					fmt.Fprint(c, err)
+				}
+			}()
 		}
 	}()
 	return l.Addr().String(), nil
@@ -95,35 +111,46 @@ func obey(from io.Reader, do func(i int) error) error {
 }
 
 // Trigger sends numbers below count when they are due to where Triggers listens,
-// and returns when all that they began is done.
-func Trigger(ctx context.Context, addr string, start time.Time, rate float64, count int) error {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("trigger: %w", err)
-	}
-	defer c.Close()
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return errors.New("trigger: not a TCP connection")
+// those of one topic (the number modulo topics) on one connection, and returns
+// when all that they began is done.
+func Trigger(ctx context.Context, addr string, start time.Time, rate float64, count, topics int) error {
+	var list []*net.TCPConn
+	for range sources {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return fmt.Errorf("trigger: %w", err)
+		}
+		defer c.Close()
+		tcp, ok := c.(*net.TCPConn)
+		if !ok {
+			return errors.New("trigger: not a TCP connection")
+		}
+		list = append(list, tcp)
 	}
 	var number [4]byte
-	if err := Pace(ctx, start, rate, count, func(i int) error {
+	err := Pace(ctx, start, rate, count, func(i int) error {
 		binary.BigEndian.PutUint32(number[:], uint32(i))
-		_, err := tcp.Write(number[:])
+		_, err := list[i%topics%sources].Write(number[:])
 		return err
-	}); err != nil {
-		return fmt.Errorf("trigger: %w", err)
+	})
+	for _, c := range list {
+		err = errors.Join(err, c.CloseWrite())
 	}
-	if err := tcp.CloseWrite(); err != nil {
-		return fmt.Errorf("trigger: %w", err)
-	}
-	told, err := io.ReadAll(io.LimitReader(tcp, 4096))
-	if len(told) > 0 {
-		err = fmt.Errorf("%s: %w", told, err)
+	for _, c := range list {
+		err = errors.Join(err, told(c))
 	}
 	if err != nil {
 		return fmt.Errorf("trigger: %w", err)
 	}
 	return nil
+}
+
+// told reads what failed, until the connection is closed.
+func told(c *net.TCPConn) error {
+	text, err := io.ReadAll(io.LimitReader(c, 4096))
+	if len(text) > 0 {
+		err = errors.Join(err, errors.New(string(text)))
+	}
+	return err
 }
