@@ -63,6 +63,10 @@ bench-peer: ## build bin/bench-peer, the push server that the relay is measured 
 bench-relay: build bench-peer ## measure the relay beside centrifuge and write docs/benchmarks.md (needs redis-server, 12 quiet minutes)
 	bin/bidseal bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
 
+.PHONY: soak
+soak: build ## have pages come and go for five minutes, some badly behaved, and look for what is left
+	bin/bidseal bench soak
+
 .PHONY: bench-smoke
 bench-smoke: build bench-peer ## run every part of bench-relay in small (needs redis-server)
 	BIDSEAL_BIN=$(CURDIR)/bin/bidseal BENCH_PEER_BIN=$(CURDIR)/bin/bench-peer \
