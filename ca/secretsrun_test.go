@@ -27,6 +27,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/realname"
 	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
@@ -145,7 +146,40 @@ func (r *run) life() {
 	must(t, err)
 	r.status(last)
 	r.published()
+	r.stamp()
 	r.panics()
+	r.backup()
+}
+
+// stamp gets a timestamp over HTTP.
+func (r *run) stamp() {
+	_, question, err := timestamp.NewRequest(timestamp.SumSM3([]byte("evidence")))
+	must(r.t, err)
+	answer := r.call(http.MethodPost, PathTimestamp, http.Header{"Content-Type": {"application/timestamp-query"}}, question, http.StatusOK)
+	if _, err := timestamp.ReadResponse(answer); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// backup makes a backup and restores it, so that what is sealed is looked into as well.
+func (r *run) backup() {
+	t := r.t
+	passphrase := []byte("a passphrase for backups")
+	r.secrets["backup's passphrase"] = passphrase
+	file := filepath.Join(t.TempDir(), "ca.backup")
+	_, err := r.Backup(t.Context(), Backup{File: file, Passphrase: passphrase, KDF: fastKDF()})
+	must(t, err)
+	r.places["backup"], err = os.ReadFile(file)
+	must(t, err)
+	restored := filepath.Join(t.TempDir(), "restored")
+	_, err = Restore(t.Context(), Restoration{File: file, BackupPassphrase: passphrase, Dir: restored, Options: Options{
+		Passphrase: []byte(testPassphrase), Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+	}})
+	must(t, err)
+	r.files("restored ", restored)
+	if _, ok := r.places["restored root.key"]; ok {
+		t.Error("the root's key is in the backup")
+	}
 }
 
 // password goes through an epoch, a try, its proof and a reset over HTTP.
@@ -297,18 +331,23 @@ func (r *run) endedProcess(call SignedCall) []byte {
 // gather reads all that the run left: files below the folder, rows of the database, log lines and HTTP.
 func (r *run) gather() {
 	t := r.t
-	must(t, filepath.WalkDir(r.dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		r.places[entry.Name()], err = os.ReadFile(path)
-		return err
-	}))
+	r.files("", r.dir)
 	r.places["rows of the database"] = rows(t, r.db)
 	r.places["log"] = r.log.Bytes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.places[requestsPlace], r.places["HTTP responses"] = bytes.Clone(r.requests.Bytes()), bytes.Clone(r.responses.Bytes())
+}
+
+// files reads everything below a folder.
+func (r *run) files(prefix, dir string) {
+	must(r.t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		r.places[prefix+entry.Name()], err = os.ReadFile(path)
+		return err
+	}))
 }
 
 // rows are all values of all tables, one after another: in the file a value may lie on several pages.
@@ -379,7 +418,7 @@ func (r *run) authorityKeys() {
 }
 
 // TestNoSecretLeavesAWholeRun goes through ceremony, issuances, renewal, change of name, reissues, passwords, status, hold
-// and revocation over HTTP, forced panics and exports, and looks for every private key and secret in everything that was
+// and revocation and timestamps over HTTP, forced panics, an export, a backup and its restoration, and looks for every private key and secret in everything that was
 // written or said.
 func TestNoSecretLeavesAWholeRun(t *testing.T) {
 	r := newRun(t)
@@ -406,11 +445,15 @@ func (r *run) reached() {
 	}
 	for where, sample := range map[string][]byte{
 		"rows of the database": certificate, "log": []byte("goroutine"), requestsPlace: []byte(`"code":"`), "HTTP responses": []byte(`"response":"`),
-		"exported log": []byte("issuance.pending"), "root.key": []byte(`"argon2id"`), "ca.toml": []byte("base_url"), "ca.db-wal": []byte("issuance"),
+		"restored ca.db": certificate[:200],
+		"exported log":   []byte("issuance.pending"), "root.key": []byte(`"argon2id"`), "ca.toml": []byte("base_url"), "ca.db-wal": []byte("issuance"),
 	} {
 		if !bytes.Contains(r.places[where], sample) {
 			t.Errorf("%s does not hold what the run puts there (%d bytes)", where, len(r.places[where]))
 		}
+	}
+	if len(r.places["backup"]) < len(r.places["restored ca.db"])/4 {
+		t.Errorf("a backup of %d bytes", len(r.places["backup"]))
 	}
 	if len(r.secrets) < 40 {
 		t.Errorf("only %d secrets are looked for", len(r.secrets))
