@@ -99,6 +99,7 @@ pkcs11: ## run an authority with its keys in SoftHSM, and build bin/bidseal-pkcs
 postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, too (needs postgresql-15, redis-server)
 	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca/assist ./ca ./sdk/sqlstore
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m $(TESTFLAGS) ./relay
+	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'ConformanceSingle|ConformanceCluster|Failover' $(TESTFLAGS) ./relay/redisstore
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/bidseal
 
 .PHONY: e2e

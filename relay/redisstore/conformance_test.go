@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -48,7 +47,7 @@ func conform(t *testing.T, config Config) {
 	storetest.Run(t, func(t *testing.T, clock func() time.Time) storetest.Backend {
 		config := config
 		config.Prefix, config.Clock = "bidseal:"+freshPrefix(t), clock
-		return backend(t, config, filepath.Join(t.TempDir(), "relay.db"))
+		return backend(t, config, newEnds(t))
 	})
 }
 
