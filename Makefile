@@ -81,8 +81,9 @@ fuzz: ## run every fuzz target FUZZTIME each (10000x inputs, or a time such as 1
 	GO="$(GO)" bash test/fuzz.sh $(FUZZTIME)
 
 .PHONY: interop
-interop: ## have BouncyCastle, OpenSSL and sm-crypto-v2 judge what we make (needs java, libbcpkix-java, openssl, node, npm)
+interop: ## have BouncyCastle, OpenSSL, sm-crypto-v2 and @noble/curves judge what we make (needs java, libbcpkix-java, openssl, node, npm)
 	npm ci --prefix test/interop/smcrypto --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --prefix test/interop/voprf --ignore-scripts --no-audit --no-fund --loglevel=error
 	$(GO) test -tags interop -count=1 $(TESTFLAGS) ./test/interop/...
 
 .PHONY: redis
