@@ -216,7 +216,7 @@ func (a *Authority) readLists(ders [][]byte) ([]*smx509.RevocationList, error) {
 func (a *Authority) applyList(ctx context.Context, tx *sql.Tx, list *smx509.RevocationList, report *RestoreReport) error {
 	for _, entry := range list.RevokedCertificateEntries {
 		serial, at, reason := trust.SerialHex(entry.SerialNumber), entry.RevocationTime.Unix(), trust.Reason(entry.ReasonCode)
-		found, err := a.standing(ctx, tx, `serial = $2`, serial)
+		found, err := standing(ctx, tx, serial, "")
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -61,6 +62,7 @@ func (a *Authority) stopCertificates(ctx context.Context, r Revocation) ([]strin
 // standingRow is a certificate as far as its status goes.
 type standingRow struct {
 	serial, lineage, state string
+	profile                issuance.Name
 	reason                 trust.Reason
 	revokedAt              int64
 	since                  time.Time // to be stored with the next status
@@ -74,15 +76,14 @@ func (a *Authority) named(ctx context.Context, tx *sql.Tx, serial, lineage strin
 	if (serial == "") == (lineage == "") {
 		return nil, "", protocol.Errorf(protocol.CodeMalformed, "either a serial number or a lineage")
 	}
-	where, value := `lineage = $2`, lineage
 	if serial != "" {
 		number, err := trust.ParseSerialHex(serial)
 		if err != nil {
 			return nil, "", protocol.Errorf(protocol.CodeMalformed, "%v", err)
 		}
-		where, value = `serial = $2`, trust.SerialHex(number)
+		serial = trust.SerialHex(number)
 	}
-	found, err := a.standing(ctx, tx, where, value)
+	found, err := standing(ctx, tx, serial, lineage)
 	if err != nil {
 		return nil, "", err
 	}
@@ -95,10 +96,11 @@ func (a *Authority) named(ctx context.Context, tx *sql.Tx, serial, lineage strin
 	return nil, "", protocol.Errorf(protocol.CodeNotFound, "no such certificate")
 }
 
-// standing reads leaf certificates by a condition on $2.
-func (a *Authority) standing(ctx context.Context, tx *sql.Tx, where, value string) ([]standingRow, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT serial, lineage, state, reason, revoked_at FROM ca_certificates
-		WHERE issuer <> $1 AND profile <> 'ocsp' AND `+where+` ORDER BY serial`, rootName, value)
+// standing reads the leaf certificate of a serial number, or those of a lineage.
+func standing(ctx context.Context, tx *sql.Tx, serial, lineage string) ([]standingRow, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT serial, lineage, profile, state, reason, revoked_at FROM ca_certificates
+		WHERE issuer <> $1 AND profile <> 'ocsp' AND (($2 <> '' AND serial = $2) OR ($3 <> '' AND lineage = $3)) ORDER BY serial`,
+		rootName, serial, lineage)
 	if err != nil {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
@@ -106,7 +108,7 @@ func (a *Authority) standing(ctx context.Context, tx *sql.Tx, where, value strin
 	var found []standingRow
 	for rows.Next() {
 		var r standingRow
-		if err := rows.Scan(&r.serial, &r.lineage, &r.state, &r.reason, &r.revokedAt); err != nil {
+		if err := rows.Scan(&r.serial, &r.lineage, &r.profile, &r.state, &r.reason, &r.revokedAt); err != nil {
 			return nil, fmt.Errorf("read status: %w", err)
 		}
 		found = append(found, r)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
@@ -236,10 +237,13 @@ func (a *Authority) supersede(ctx context.Context, tx *sql.Tx, r *issuanceRow) e
 	if r.operation != opChange && r.operation != opReissue {
 		return nil
 	}
-	found, err := a.standing(ctx, tx, `lineage = $2 AND profile IN ('`+string(issuance.OrganisationSigning)+`', '`+string(issuance.PersonSigning)+`')`, r.lineage)
+	found, err := standing(ctx, tx, "", r.lineage)
 	if err != nil {
 		return err
 	}
+	found = slices.DeleteFunc(found, func(s standingRow) bool {
+		return s.profile != issuance.OrganisationSigning && s.profile != issuance.PersonSigning
+	})
 	if _, err := a.stopAll(ctx, tx, found, r.reason, actorAuthority); err != nil {
 		return err
 	}
