@@ -2,8 +2,11 @@ package relay_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -421,5 +424,27 @@ func TestLongPolls(t *testing.T) {
 	}
 	if len(page.Events) != 1 || page.Events[0].State != protocol.StateOpened {
 		t.Fatalf("page %+v", page)
+	}
+}
+
+// TestPageOverTLS: where the relay serves TLS itself, pages are told by the slower way.
+func TestPageOverTLS(t *testing.T) {
+	w := newWorld(t)
+	c := w.platform.created(protocol.KindLogin, false)
+	server := httptest.NewTLSServer(w.relay.Handler())
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	d := websocket.Dialer{Subprotocols: []string{protocol.WatchSubprotocol}, TLSClientConfig: &tls.Config{RootCAs: roots}}
+	ws, _, err := d.DialContext(t.Context(), "wss://"+server.Listener.Addr().String()+"/v1/watch", nil)
+	must(t, err)
+	defer ws.Close()
+	must(t, ws.WriteMessage(websocket.TextMessage, encode(t, protocol.WatchBody{CID: c.cid, Watch: c.watch})))
+	if s := next[protocol.WatchState](t, ws); s.State != protocol.StatePending {
+		t.Fatalf("%+v", s)
+	}
+	c.claimed(w.newDevice("张三"))
+	if s := next[protocol.WatchState](t, ws); s.State != protocol.StateClaimed {
+		t.Fatalf("%+v", s)
 	}
 }
