@@ -122,7 +122,7 @@ func (c *crowd) grow(ctx context.Context, from, to int) error {
 }
 
 func (c *crowd) join(ctx context.Context, i int) error {
-	ws, resp, err := c.dial.DialContext(ctx, "ws://"+c.addr+c.kind.path, nil)
+	ws, resp, err := c.dial.DialContext(ctx, "ws://"+c.addr+c.kind.path, nil) //nolint:bodyclose // the library says: it need not be closed
 	if err != nil {
 		return fmt.Errorf("waiter %d: %w", i, err)
 	}

@@ -226,7 +226,7 @@ func (s *soak) wave(ctx context.Context, d time.Duration) error {
 }
 
 func (s *soak) join(ctx context.Context, i int) (*websocket.Conn, error) {
-	ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil)
+	ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil) //nolint:bodyclose // the library says: it need not be closed
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +295,7 @@ func (s *soak) stall(ctx context.Context, i, _ int) error {
 // keepSilent connects; every other time it shakes hands first.
 func (s *soak) keepSilent(ctx context.Context, i, n int) error {
 	if n%2 == 0 {
-		ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil)
+		ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil) //nolint:bodyclose // the library says: it need not be closed
 		if err != nil {
 			return err
 		}
