@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
+	bidseal "github.com/bidseal/bidseal/sdk"
 )
 
 // asBinary makes the test binary behave as bidseal, so that tests can kill one.
@@ -196,6 +197,7 @@ func TestDemoKilledBetweenResultAndAck(t *testing.T) {
 	if account := v.get("/account"); !strings.Contains(account, "张伟") {
 		t.Error("the account page does not name the holder")
 	}
+	checkDemoEvidence(t, v, again.ready.Root)
 	if code := again.end(t, syscall.SIGTERM); code != exitOK {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
@@ -206,6 +208,26 @@ func TestDemoKilledBetweenResultAndAck(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(out), &log); err != nil || code != exitOK || log.Entries != 1 {
 		t.Fatalf("verify-log: exit %d, %s, %s", code, out, errOut)
+	}
+}
+
+// checkDemoEvidence has the command judge the file of the only sign-in, with the root alone: it has a timestamp, taken
+// before anything was killed.
+func checkDemoEvidence(t *testing.T, v *visitor, root string) {
+	t.Helper()
+	_, rest, _ := strings.Cut(v.get("/account"), "/account/evidence/")
+	cid, _, _ := strings.Cut(rest, `"`)
+	file := filepath.Join(t.TempDir(), "evidence.json")
+	if err := os.WriteFile(file, []byte(v.get("/account/evidence/"+cid)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var report bidseal.Report
+	code, out, errOut := bidsealRun(t, "evidence", "verify", file, "--trust", root, "--json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitOK {
+		t.Fatalf("evidence verify: exit %d, %v\n%s\n%s", code, err, out, errOut)
+	}
+	if stamp := report.Timestamp; stamp == nil || stamp.Late || stamp.Time.Sub(report.Signed).Abs() > time.Minute {
+		t.Errorf("the timestamp of the evidence is %+v", stamp)
 	}
 }
 
