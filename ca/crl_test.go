@@ -101,6 +101,17 @@ func TestShards(t *testing.T) {
 			t.Errorf("beside an older list: %+v, %v", old, err)
 		}
 	}
+	for name, list := range after {
+		parsed, err := smx509.ParseRevocationList(list.DER)
+		must(t, err)
+		want := used[name]
+		if name == issuingName {
+			want = len(certs)
+		}
+		if got := len(parsed.RevokedCertificateEntries); got != want {
+			t.Errorf("%s has %d entries, want %d", name, got, want)
+		}
+	}
 	for name, list := range after { // what did not change was not signed anew
 		if name != issuingName && (used[name] > 0) != (list.Number != before[name].Number) {
 			t.Errorf("%s: %d revocations, list %d after %d", name, used[name], list.Number, before[name].Number)

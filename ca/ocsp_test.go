@@ -61,6 +61,13 @@ func TestOCSPSeveralQuestions(t *testing.T) {
 	if status := f.judge(t, answer.DER, e.sign, nil); status.State != trust.Good {
 		t.Errorf("beside a stranger's: %v", status.State)
 	}
+	same, err := trust.NewOCSPRequest(e.sign, foreign.Issuing(), nil) // our serial number under another's name
+	must(t, err)
+	answer, err = f.OCSP(t.Context(), joinQuestions(t, ask(t, e.sign, f.Issuing(), nil), same))
+	must(t, err)
+	if status := f.judge(t, answer.DER, e.sign, nil); status.State != trust.Good {
+		t.Errorf("beside our number under another's name: %v", status.State)
+	}
 	request, err := trust.ParseOCSPRequest(mixed)
 	must(t, err)
 	if len(request.Questions) != 2 || request.Questions[1].About(f.Issuing()) {

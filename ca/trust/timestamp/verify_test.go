@@ -65,6 +65,39 @@ func TestEveryByteOfATokenCounts(t *testing.T) {
 	}
 }
 
+// TestUnknownFieldsAreRefused: what nobody looks at has no place in a token,
+// although the signature does not cover it.
+func TestUnknownFieldsAreRefused(t *testing.T) {
+	w := newWorld(t, families()["SM2"])
+	open := func(der []byte) (v asn1.RawValue) {
+		_, err := asn1.Unmarshal(der, &v)
+		must(t, err)
+		return v
+	}
+	wrap := func(like asn1.RawValue, content ...[]byte) []byte {
+		der, err := asn1.Marshal(asn1.RawValue{Class: like.Class, Tag: like.Tag, IsCompound: true, Bytes: bytes.Join(content, nil)})
+		must(t, err)
+		return der
+	}
+	outer := open(w.token(t))
+	kind := open(outer.Bytes)
+	explicit := open(outer.Bytes[len(kind.FullBytes):])
+	data := open(explicit.Bytes)
+	null := asn1.NullBytes
+	for name, der := range map[string][]byte{
+		"in ContentInfo": wrap(outer, outer.Bytes, null),
+		"in SignedData":  wrap(outer, kind.FullBytes, wrap(explicit, wrap(data, data.Bytes, null))),
+		"beside it":      wrap(outer, kind.FullBytes, wrap(explicit, data.FullBytes, null)),
+	} {
+		if _, err := timestamp.Verify(der, w.options()); !errors.Is(err, trust.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	again := wrap(outer, kind.FullBytes, wrap(explicit, wrap(data, data.Bytes)))
+	_, err := timestamp.Verify(again, w.options())
+	must(t, err)
+}
+
 // unsigned says where a change does no harm: the two version numbers and the set
 // of digests, which CMS leaves outside the signature and which decide nothing.
 func unsigned(token []byte, at int) bool {
