@@ -206,6 +206,11 @@ func nextCRLNumber(last *CRL, thisUpdate time.Time) int64 {
 	return number
 }
 
+// revokedQuery names everything that the index over revoked certificates holds,
+// and nothing else: no row of the table is read.
+const revokedQuery = `SELECT serial, revoked_at, reason, invalid_at FROM ca_certificates
+	WHERE issuer = $1 AND state = 'revoked' AND (not_after >= $2 OR revision > $3) ORDER BY revision, serial`
+
 // readRevoked are the revocations that belong on a list. A certificate that was
 // on the last list after its own end leaves it now, none before that (RFC 5280
 // 3.3).
@@ -217,8 +222,7 @@ func readRevoked(ctx context.Context, tx *sql.Tx, name crlName, last *CRL) ([]sm
 	if last != nil {
 		lastUpdate, lastRevision = last.ThisUpdate.Unix(), last.revision
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT serial, revoked_at, reason, invalid_at FROM ca_certificates
-		WHERE issuer = $1 AND state = 'revoked' AND (not_after >= $2 OR revision > $3) ORDER BY revision, serial`, name.issuer, lastUpdate, lastRevision)
+	rows, err := tx.QueryContext(ctx, revokedQuery, name.issuer, lastUpdate, lastRevision)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read revocations: %w", err)
 	}
