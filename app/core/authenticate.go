@@ -45,14 +45,18 @@ func (c *Core) relayCall(ctx context.Context, method, path string, body []byte, 
 	if err != nil {
 		return err
 	}
+	return c.passCall(ctx, s, Call{Method: method, URL: s.Relay + path, Body: body}, answer)
+}
+
+// passCall makes a call with the device's pass and decodes the answer.
+func (c *Core) passCall(ctx context.Context, s *settings, call Call, answer any) error {
 	pass, err := c.currentPass(ctx, s, false)
 	if err != nil {
 		return err
 	}
-	call := Call{Method: method, URL: s.Relay + path, Body: body}
 	raw, refused := c.proven(ctx, call, pass)
 	if refused != nil && refused.Code == protocol.CodeUnauthorized {
-		// The relay may see the pass as expired where the phone's clock does not.
+		// The server may see the pass as expired where the phone's clock does not.
 		if pass, err = c.currentPass(ctx, s, true); err != nil {
 			return err
 		}

@@ -18,10 +18,12 @@ type authority struct {
 	*pki
 	passKey *sm2.PrivateKey
 	code    string
-	spent   []byte // digest of the body that spent the code
-	answers map[string][]byte
-	issued  []*smx509.Certificate // signing certificates
-	serials map[string]bool
+	// recoveries that the holder is told of.
+	recoveries []caapi.KeyRecovery
+	spent      []byte // digest of the body that spent the code
+	answers    map[string][]byte
+	issued     []*smx509.Certificate // signing certificates
+	serials    map[string]bool
 	// alter changes the answer of an enrolment, where set.
 	alter func(*caapi.EnrolAnswer)
 	// respond makes the CSRResponse, where set.
@@ -49,6 +51,14 @@ func (a *authority) serve(call core.Call) core.Answer {
 		must(a.t, err)
 		return a.checked(call, pub, call.Header[protocol.HeaderPass], func() any {
 			return caapi.PassAnswer{V: 1, Pass: a.pass(old.Key)}
+		})
+	case caapi.PathRecoveries:
+		p, err := protocol.ReadPass(call.Header[protocol.HeaderPass])
+		must(a.t, err)
+		pub, err := protocol.ParseKey(p.Key)
+		must(a.t, err)
+		return a.checked(call, pub, call.Header[protocol.HeaderPass], func() any {
+			return caapi.KeyRecoveries{V: 1, Recoveries: a.recoveries}
 		})
 	case caapi.PathOCSP:
 		request, err := trust.ParseOCSPRequest(call.Body)

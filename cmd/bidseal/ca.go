@@ -83,7 +83,7 @@ every command works on that folder, also while "ca serve" runs.
 	}
 	flags.register(cmd)
 	cmd.AddCommand(newCAInitCommand(flags), newCAServeCommand(flags), newCACodeCommand(flags), newCAPlatformCommand(flags),
-		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCATSACommand(flags), newCAVerifyLogCommand(flags),
+		newCAListCommand(flags), newCARevokeCommand(flags), newCACRLCommand(flags), newCATSACommand(flags), newCAVerifyLogCommand(flags), newCAOperatorCommand(flags), newCARecoveryCommand(), newCATransparencyCommand(),
 		newCARenewCommand(flags), newCAChangeCommand(flags), newCAReissueCommand(flags), newCAHoldCommand(flags), newCAResumeCommand(flags), newCADeviceCommand(flags))
 	cmd.AddCommand(newCARotateCommand(flags), newCARevokeIssuingCommand(flags), newCAVerifyRecordCommand(), newCABackupCommand(flags), newCAIssueCommand(flags), newCARestoreCommand(flags), newCARealNameCommand(flags))
 	return cmd
@@ -105,6 +105,13 @@ type caServeConfig struct {
 	AppOrigins []string `toml:"app_origins"`
 	// Concurrent bounds calls that cost cryptography; 0 chooses by processors.
 	Concurrent int `toml:"concurrent"`
+	// CallsPerSecond and CallsBurst bound one address; 0 takes the default, a
+	// negative rate is no limit.
+	CallsPerSecond float64 `toml:"calls_per_second"`
+	CallsBurst     int     `toml:"calls_burst"`
+	// TrustedProxies are addresses or prefixes whose X-Forwarded-For is believed;
+	// none by default.
+	TrustedProxies []string `toml:"trusted_proxies"`
 }
 
 func newCAServeCommand(flags *caFlags) *cobra.Command {
@@ -152,11 +159,18 @@ func (c *caServeConfig) override(cmd *cobra.Command, given caServeConfig) {
 	}
 }
 
+func (c caServeConfig) limits() ca.Limits {
+	return ca.Limits{PerSecond: c.CallsPerSecond, Burst: c.CallsBurst, TrustedProxies: c.TrustedProxies}
+}
+
 // serveCA serves until the process is told to end. With --json its first line on
 // stdout says where it listens.
 func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err error) {
 	if flags.data == "" {
 		return usagef("--data DIR is needed")
+	}
+	if err := config.limits().Check(); err != nil {
+		return usagef("configuration: %v", err)
 	}
 	log := newLogger(cmd, slog.LevelInfo)
 	passphrase, err := readSecret(cmd, flags.passwordFile, caPassphraseEnv, "passphrase of the authority: ")
@@ -188,6 +202,6 @@ func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err erro
 		return errors.Join(err, listener.Close())
 	}
 	group, ctx := errgroup.WithContext(cmd.Context())
-	serveUntil(ctx, group, listener, nil, ca.NewHandler(a, ca.HandlerOptions{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent}), log, nil)
+	serveUntil(ctx, group, listener, nil, ca.NewHandler(a, ca.HandlerOptions{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent, Limits: config.limits()}), log, nil)
 	return group.Wait()
 }

@@ -34,7 +34,7 @@ The certificate password comes from a file or a prompt, never from an argument.
 	}
 	cmd.PersistentFlags().String("state", "", "folder with the phone's state (made at the first enrol)")
 	cmd.PersistentFlags().Bool("verbose", false, "log what the phone does, to stderr")
-	cmd.AddCommand(newPhoneEnrolCommand(), newPhoneCertsCommand(), newPhoneScanCommand(), newPhoneRecordsCommand(), newPhoneDeviceCommand(), newPhonePasswordCommand())
+	cmd.AddCommand(newPhoneEnrolCommand(), newPhoneCertsCommand(), newPhoneScanCommand(), newPhoneRecordsCommand(), newPhoneRecoveriesCommand(), newPhoneDeviceCommand(), newPhonePasswordCommand())
 	return cmd
 }
 
