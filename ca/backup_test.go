@@ -1,8 +1,10 @@
 package ca
 
 import (
+	"archive/tar"
 	"bytes"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -276,14 +278,36 @@ func TestSealedStream(t *testing.T) {
 	}
 }
 
-// FuzzBackup: whatever the bytes, an error of ours and no file outside.
+// FuzzBackup: whatever stands in a sealed backup, it opens to the files of its
+// manifest or not at all.
 func FuzzBackup(f *testing.F) {
-	f.Add(seal(f, []byte("content")))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if len(raw) < 1<<16 && bytes.Contains(raw, []byte(`"time":1,"memory_kib":8,`)) {
-			if _, err := extractBackup(bytes.NewReader(raw), []byte("p"), t.TempDir()); err == nil {
-				t.Error("extracted")
-			}
+	file := []byte("content")
+	raw, err := protocol.EncodeJSON(BackupManifest{V: backupVersion, Head: Head{Hash: file, Signature: file}, Files: []BackupFile{
+		{Name: "ca.toml", Size: int64(len(file)), SM3: hex.EncodeToString(protocol.H(file))}}})
+	must(f, err)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for _, member := range []struct {
+		name    string
+		content []byte
+	}{{manifestFile, raw}, {"ca.toml", file}} {
+		name, content := member.name, member.content
+		must(f, w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}))
+		_, err := w.Write(content)
+		must(f, err)
+	}
+	must(f, w.Close())
+	f.Add(archive.Bytes())
+	f.Fuzz(func(t *testing.T, content []byte) {
+		dir := filepath.Join(t.TempDir(), "inside")
+		must(t, os.Mkdir(dir, 0o700))
+		manifest, err := extractBackup(bytes.NewReader(seal(t, content)), []byte("p"), dir)
+		outside, globErr := filepath.Glob(filepath.Join(dir, "..", "*"))
+		must(t, globErr)
+		inside, globErr := os.ReadDir(dir)
+		must(t, globErr)
+		if len(outside) != 1 || err == nil && len(inside) != len(manifest.Files) {
+			t.Errorf("%d files, %v", len(inside), err)
 		}
 	})
 }

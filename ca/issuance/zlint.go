@@ -13,19 +13,30 @@ import (
 )
 
 // zlintSources are the rule books that a private authority of enterprises is
-// held to. Left out, with the reason:
-//
-//   - CABF_BR, CABF_EV, Chrome, Apple: certificates of web servers that browsers
-//     trust; nothing here is one (no host names, other key usages).
-//   - CABF_CS_BR, CABF_SMIME_BR: code signing and e-mail; neither is issued.
-//   - ETSI_ESI: qualified certificates of the European Union, by QCStatements.
-//   - RFC6962: certificate transparency's own extensions; the listing of this
-//     authority is another one.
-//
-// No single lint of the sources that remain is left out.
+// held to. No single lint of them is left out.
 func zlintSources() lint.SourceList {
 	return lint.SourceList{
 		lint.RFC3279, lint.RFC5280, lint.RFC5480, lint.RFC5891, lint.RFC6960, lint.RFC8813, lint.Community, lint.MozillaRootStorePolicy,
+	}
+}
+
+// zlintExclusion is a rule book that is not applied, and why.
+type zlintExclusion struct {
+	source lint.LintSource
+	reason string
+}
+
+func zlintLeftOut() []zlintExclusion {
+	const browsers = "certificates of web servers that browsers trust; nothing here names a host or serves TLS"
+	return []zlintExclusion{
+		{lint.CABFBaselineRequirements, browsers},
+		{lint.CABFEVGuidelines, browsers},
+		{lint.ChromeRootStorePolicy, browsers},
+		{lint.AppleRootStorePolicy, browsers},
+		{lint.CABFCSBaselineRequirements, "code signing; not issued"},
+		{lint.CABFSMIMEBaselineRequirements, "e-mail; not issued, no address stands in a certificate"},
+		{lint.EtsiEsi, "qualified certificates of the European Union, known by QCStatements; not issued"},
+		{lint.RFC6962, "precertificates and stamps of certificate transparency; the listing of this authority is another one"},
 	}
 }
 
