@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -441,5 +442,37 @@ func TestReissueDestroysAssist(t *testing.T) {
 	if len(d.asked) != 2 {
 		t.Errorf("asked for %+v", d.asked)
 	}
+	f.sound(t)
+}
+
+// TestMigrationFillsLineages: certificates from before lineages were kept have
+// theirs after the migration, as if they had been issued with it.
+func TestMigrationFillsLineages(t *testing.T) {
+	f := newFixture(t)
+	e := f.enrol(t)
+	crashed := f.open(t)
+	crashed.stopAt(stepPending)
+	waiting := newPhone(t, f.clock, f.code(t, 0))
+	if _, err := crashed.Enrol(t.Context(), waiting.call(t)); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	text, err := migrations.ReadFile("migrations/0004_life.sql")
+	must(t, err)
+	_, fill, found := strings.Cut(string(text), "UPDATE ca_issuances SET device")
+	fill, _, ended := strings.Cut("UPDATE ca_issuances SET device"+fill, "-- What helps")
+	if !found || !ended {
+		t.Fatal("the migration has no such part")
+	}
+	must(t, exec(t, f, `DELETE FROM ca_lineages`))
+	must(t, exec(t, f, `UPDATE ca_issuances SET device = ''`))
+	for _, statement := range strings.SplitAfter(fill, ";") {
+		must(t, exec(t, f, statement))
+	}
+	_, err = f.VerifyLog(t.Context()) // the rows are those of the log again
+	must(t, err)
+	f.sound(t)
+	_, err = f.Enrol(t.Context(), waiting.call(t))
+	must(t, err)
+	f.follow(t, e, f.change(t, e))
 	f.sound(t)
 }
