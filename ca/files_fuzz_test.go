@@ -11,6 +11,7 @@ import (
 )
 
 // FuzzKeyFile: a key file gives the secret that was written or an error, and the error holds nothing of it.
+// Slow.
 func FuzzKeyFile(f *testing.F) {
 	dir := f.TempDir()
 	ring, err := newKeyring(dir, []byte(testPassphrase))
@@ -41,6 +42,7 @@ func FuzzKeyFile(f *testing.F) {
 }
 
 // FuzzConfig: a configuration that is taken can be written and taken again.
+// Slow.
 func FuzzConfig(f *testing.F) {
 	config := DefaultConfig()
 	config.BaseURL = testBase

@@ -145,10 +145,38 @@ func (r *run) life() {
 	_, err = r.Revoke(t.Context(), Revocation{Serial: last.serial(), Reason: trust.KeyCompromise})
 	must(t, err)
 	r.status(last)
+	r.recovery(last)
 	r.published()
 	r.stamp()
 	r.panics()
 	r.backup()
+}
+
+// recovery has two operators recover a holder's key over HTTP.
+func (r *run) recovery(e *enrolled) {
+	t := r.t
+	first, second := r.addOperator(t, "王恢复", RoleRecovery), r.addOperator(t, "李恢复", RoleRecovery)
+	r.keepKey(t, "first operator's key", first.key)
+	r.keepKey(t, "second operator's key", second.key)
+	recipient, err := sm2.GenerateKey(rand.Reader)
+	must(t, err)
+	r.keepKey(t, "recipient's key", recipient)
+	to, err := protocol.MarshalKey(recipient.Public())
+	must(t, err)
+	ask := func(o *operatorDesk, path string, v any) (info caapi.RecoveryInfo) {
+		request, body := o.signed(t, http.MethodPost, path, v)
+		must(t, protocol.DecodeJSON(r.call(http.MethodPost, path, request.Header, body, http.StatusOK), &info))
+		return info
+	}
+	asked := ask(first, caapi.PathOperatorRecoveries, caapi.RecoveryRequest{
+		V: 1, RequestID: requestID(t), Serial: trust.SerialHex(e.encr.SerialNumber), To: to, Reason: "order of the court",
+	})
+	released := ask(second, caapi.PathOperatorRecoveries+"/"+asked.ID+"/approve", caapi.Decision{V: 1, Digest: asked.Digest})
+	key, err := sm2.ParseEnvelopedPrivateKey(recipient, released.Enveloped)
+	must(t, err)
+	if !key.Equal(e.key) {
+		t.Error("another key was recovered")
+	}
 }
 
 // stamp gets a timestamp over HTTP.
@@ -417,8 +445,8 @@ func (r *run) authorityKeys() {
 	}
 }
 
-// TestNoSecretLeavesAWholeRun goes through ceremony, issuances, renewal, change of name, reissues, passwords, status, hold
-// and revocation and timestamps over HTTP, forced panics, an export, a backup and its restoration, and looks for every private key and secret in everything that was
+// TestNoSecretLeavesAWholeRun goes through ceremony, issuances, renewal, change of name, reissues, passwords, status, hold,
+// revocation, recovery by two operators and timestamps over HTTP, forced panics, an export, a backup and its restoration, and looks for every private key and secret in everything that was
 // written or said.
 func TestNoSecretLeavesAWholeRun(t *testing.T) {
 	r := newRun(t)

@@ -18,6 +18,7 @@ import (
 )
 
 // FuzzConfigFiles: whatever one of a registration's files holds, it gives a complete configuration or an error.
+// Slow.
 func FuzzConfigFiles(f *testing.F) {
 	files := registrationFiles(f)
 	var names []string

@@ -14,6 +14,7 @@ import (
 
 // FuzzFiles: every kind of file that a command is given is read whole or refused; none brings the process down, and what
 // is taken can be used.
+// Slow.
 func FuzzFiles(f *testing.F) {
 	key, err := sm2.GenerateKey(rand.Reader)
 	if err != nil {
