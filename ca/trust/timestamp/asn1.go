@@ -132,7 +132,6 @@ func oidContentType() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2,
 func oidMessageDigest() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
 }
-func oidSigningTime() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5} }
 func oidTSTInfo() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4}
 }
