@@ -21,7 +21,6 @@ import (
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/redisstore"
 	"github.com/bidseal/bidseal/relay/sqlstore"
-	"github.com/gin-gonic/gin"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 )
@@ -295,26 +294,6 @@ func (s *benchRelay) claimed(ctx context.Context, count int, device string) erro
 		})
 	}
 	return g.Wait()
-}
-
-const plainPrefix = "/plain/"
-
-// plainHandler is the handler without cryptography and state: it binds the same
-// JSON and answers as many bytes as a completion does.
-func plainHandler() http.Handler {
-	gin.SetMode(gin.ReleaseMode)
-	e := gin.New()
-	promise := protocol.Promise{Index: 1 << 20, Salt: make([]byte, protocol.HashSize), Entry: make([]byte, protocol.HashSize), Head: make([]byte, protocol.HashSize), Signature: make([]byte, 71)}
-	e.POST(plainPrefix+":cid", func(c *gin.Context) {
-		var body protocol.ResultBody
-		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, protocol.MaxRequestBody)
-		if err := c.ShouldBindJSON(&body); err != nil {
-			c.Status(http.StatusBadRequest)
-			return
-		}
-		c.JSON(http.StatusOK, protocol.ResultAnswer{State: protocol.StateFulfilled, Rev: time.Now().UnixMicro(), Promise: &promise})
-	})
-	return e
 }
 
 // drainBody reads a body to its end, so that its connection serves the next call.
