@@ -113,7 +113,7 @@ const sustainedP99 = 100 // ms
 // rate of the push part to at most saturationTo times.
 const (
 	saturationStep = 1.5
-	saturationFrom = 4
+	saturationFrom = 2
 	saturationTo   = 60
 )
 

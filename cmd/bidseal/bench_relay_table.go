@@ -59,7 +59,7 @@ func (s *sampler) table(systems []string) benchTable {
 		ours := s.values[figure][sysOurs]
 		for system, theirs := range s.values[figure] {
 			row.Values[system] = newSpread(theirs)
-			if system == sysOurs || len(theirs) != len(ours) {
+			if system == sysOurs || len(theirs) != len(ours) || slices.Contains(theirs, 0) {
 				continue
 			}
 			ratios := make([]float64, len(ours))
