@@ -69,6 +69,7 @@ type soak struct {
 	o                             soakOptions
 	session                       *session
 	until                         time.Time
+	dialing                       chan struct{} // holds a token for each that connects
 	visits, told, stalled, silent atomic.Int64
 }
 
@@ -94,7 +95,7 @@ func runSoak(cmd *cobra.Command, o soakOptions) (report *soakReport, err error) 
 	}
 	ctx := cmd.Context()
 	sys := &systems{dir: dir, trust: trusted, errOut: cmd.ErrOrStderr()}
-	s := &soak{o: o}
+	s := &soak{o: o, dialing: make(chan struct{}, dialers)}
 	if s.session, err = sys.start(ctx, sysOurs, setup{ping: soakPing, memory: true}); err != nil {
 		return nil, err
 	}
@@ -225,8 +226,16 @@ func (s *soak) wave(ctx context.Context, d time.Duration) error {
 	return errors.Join(all.wait(), err)
 }
 
-func (s *soak) join(ctx context.Context, i int) (*websocket.Conn, error) {
+// connect shakes hands; a few do at a time, as the accept queue is short.
+func (s *soak) connect(ctx context.Context) (*websocket.Conn, error) {
+	s.dialing <- struct{}{}
+	defer func() { <-s.dialing }()
 	ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil) //nolint:bodyclose // the library says: it need not be closed
+	return ws, err
+}
+
+func (s *soak) join(ctx context.Context, i int) (*websocket.Conn, error) {
+	ws, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +278,7 @@ func (s *soak) visit(ctx context.Context, i, n int) error {
 	switch n % 3 {
 	case 0:
 		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-		return ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+		return ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(dropTime))
 	case 1:
 		if tcp, ok := ws.NetConn().(*net.TCPConn); ok {
 			return tcp.SetLinger(0) // ends with a reset
@@ -295,7 +304,7 @@ func (s *soak) stall(ctx context.Context, i, _ int) error {
 // keepSilent connects; every other time it shakes hands first.
 func (s *soak) keepSilent(ctx context.Context, i, n int) error {
 	if n%2 == 0 {
-		ws, _, err := s.session.crowd.dial.DialContext(ctx, "ws://"+s.session.addr+"/v1/watch", nil) //nolint:bodyclose // the library says: it need not be closed
+		ws, err := s.connect(ctx)
 		if err != nil {
 			return err
 		}
@@ -303,7 +312,9 @@ func (s *soak) keepSilent(ctx context.Context, i, n int) error {
 		return s.dropped(ws.NetConn(), &s.silent)
 	}
 	var d net.Dialer
+	s.dialing <- struct{}{}
 	c, err := d.DialContext(ctx, "tcp", s.session.addr)
+	<-s.dialing
 	if err != nil {
 		return err
 	}
