@@ -60,7 +60,7 @@ func Start(t testing.TB) *Server {
 func newServer() (*Server, error) {
 	s := &Server{bin: programs}
 	if _, err := os.Stat(filepath.Join(s.bin, "initdb")); err != nil {
-		return nil, fmt.Errorf("Debian package postgresql-15 is needed: %w", err)
+		return nil, fmt.Errorf("package postgresql-15 of Debian is needed: %w", err)
 	}
 	secret := make([]byte, 16)
 	if _, err := rand.Read(secret); err != nil {
