@@ -22,6 +22,9 @@ import (
 // CodeRequest is what an operator wants an enrolment code for.
 type CodeRequest struct {
 	Subject caapi.Subject
+	// IdentityNumber of the person (GB 11643), if the certificates are to show it
+	// in the configured form; it is not kept. Optional.
+	IdentityNumber string
 	// Validity of the certificates from the moment they are issued; a year if
 	// zero, at most the profile's.
 	Validity time.Duration
@@ -44,6 +47,10 @@ func (a *Authority) NewEnrolmentCode(ctx context.Context, r CodeRequest) (*caapi
 	}
 	if r.Expires == 0 {
 		r.Expires = defaultExpiry
+	}
+	var err error
+	if r.Subject.Identity, err = a.identityText(r.Subject.Kind, r.IdentityNumber); err != nil {
+		return nil, err
 	}
 	if err := a.checkCodeRequest(r); err != nil {
 		return nil, err

@@ -1,15 +1,55 @@
 package ca
 
-import "github.com/bidseal/bidseal/ca/issuance"
+import (
+	"encoding/hex"
+	"fmt"
 
-// MarkIdentity brings a person's identity number into the form in which
-// certificates of a profile show it; zero where they show none. The number is
-// not kept. The same number gives the same mark for as long as the authority
-// lives.
-func (a *Authority) MarkIdentity(profile issuance.Name, number string) (issuance.IdentityMark, error) {
-	form := a.config.PersonIdentity
+	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/protocol"
+)
+
+// identityForm is how certificates of a profile show identity numbers.
+func (a *Authority) identityForm(profile issuance.Name) issuance.IdentityForm {
 	if profile == issuance.OrganisationSigning || profile == issuance.OrganisationEncryption {
-		form = a.config.OrganisationIdentity
+		return a.config.OrganisationIdentity
 	}
-	return issuance.MarkIdentity(form, a.identityKey, number)
+	return a.config.PersonIdentity
+}
+
+// identityText brings a person's identity number into the form in which
+// certificates show it, as text; empty where there is no number or they show none.
+// The number is not kept. The same number gives the same text for as long as the
+// authority lives.
+func (a *Authority) identityText(kind, number string) (string, error) {
+	if number == "" {
+		return "", nil
+	}
+	profile := issuance.PersonSigning
+	if kind == string(trust.Organisation) {
+		profile = issuance.OrganisationSigning
+	}
+	mark, err := issuance.MarkIdentity(a.identityForm(profile), a.identityKey, number)
+	if err != nil {
+		return "", protocol.Errorf(protocol.CodeMalformed, "identity number: %v", err)
+	}
+	if mark.Form == issuance.IdentityHashed {
+		return hex.EncodeToString(mark.Value), nil
+	}
+	return string(mark.Value), nil
+}
+
+// identityMark reads what identityText wrote.
+func (a *Authority) identityMark(profile issuance.Name, text string) (issuance.IdentityMark, error) {
+	if text == "" {
+		return issuance.IdentityMark{}, nil
+	}
+	mark := issuance.IdentityMark{Form: a.identityForm(profile), Value: []byte(text)}
+	if mark.Form == issuance.IdentityHashed {
+		var err error
+		if mark.Value, err = hex.DecodeString(text); err != nil {
+			return mark, fmt.Errorf("stored identity: %w", err)
+		}
+	}
+	return mark, nil
 }

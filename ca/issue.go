@@ -93,7 +93,9 @@ func (a *Authority) leafRequest(s caapi.Subject, lineage []byte) (issuance.Reque
 	default:
 		return r, protocol.Errorf(protocol.CodeMalformed, "subject of kind %q", s.Kind)
 	}
-	return r, nil
+	var err error
+	r.Identity, err = a.identityMark(r.Profile, s.Identity)
+	return r, err
 }
 
 // encryptionProfile is the other half of a dual certificate.

@@ -52,6 +52,7 @@ func (a *Authority) IssueSingle(ctx context.Context, s Single) (*SingleCertifica
 	if a.config.Family == issuance.SM2 {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "an SM2 authority issues dual certificates, to phones that enrol")
 	}
+	s.Subject.Identity = "" // written by the authority alone
 	if s.Validity == 0 {
 		s.Validity = defaultValidity
 	}

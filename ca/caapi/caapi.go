@@ -81,6 +81,10 @@ type Subject struct {
 	Organisation string `json:"organisation,omitempty"`
 	CreditCode   string `json:"credit_code,omitempty"` // 18 characters, GB 32100
 	Role         string `json:"role,omitempty"`        // "admin" or "user", organisations only
+	// Identity is the person's identity number as certificates show it: 64
+	// hexadecimal digits where it is hashed, masked or clear otherwise. The
+	// authority writes it from the number; see CodeRequest.
+	Identity string `json:"identity,omitempty"`
 }
 
 // EnrolRequest asks for a dual certificate and a device pass. The same request

@@ -47,6 +47,7 @@ func newCACodeCommand(flags *caFlags) *cobra.Command {
 	f.StringVar(&r.Subject.Organisation, "organisation", "", "the person's organisation; without it the subject is a natural person")
 	f.StringVar(&r.Subject.CreditCode, "credit-code", "", "the organisation's unified social credit code (GB 32100)")
 	f.StringVar(&r.Subject.Role, "role", "", "role in the organisation: admin or user")
+	f.StringVar(&r.IdentityNumber, "identity-number", "", "the person's identity number; certificates show it as the configuration says, and it is not kept")
 	f.DurationVar(&r.Validity, "validity", 365*oneDay, "life of the certificates")
 	f.DurationVar(&r.Expires, "expires", 7*oneDay, "how long the code may be used")
 	f.StringVar(&phone.relay, "relay", "", "origin of the relay, written into the file for the phone")
