@@ -6,7 +6,11 @@
 //	POST /v1/pass                     PassRequest     -> PassAnswer
 //	POST /v1/platform-requests        PlatformRequest -> PlatformState
 //	GET  /v1/platform-requests/{id}                   -> PlatformState
+//	GET  /v1/recoveries                               -> KeyRecoveries (pass and proof over GET)
 //	GET  /v1/info                                     -> Info
+//	GET  /v1/audit/head  GET /v1/transparency/...     the audit log's head, the public listing
+//	     /v1/operator/...                             operators' signed calls
+//	GET  /openapi.yaml                                all of it in OpenAPI 3.1
 //	GET  /crl/{name}.crl  GET /certs/{name}.cer  GET|POST /ocsp
 //
 // Bodies are strict JSON (protocol.DecodeJSON); refusals are
