@@ -64,7 +64,7 @@ bench-relay: build bench-peer ## measure the relay beside centrifuge and write d
 	bin/bidseal bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
 
 .PHONY: soak
-soak: build ## have pages come and go for five minutes, some badly behaved, and look for what is left
+soak: build ## have pages come and go for three minutes, some badly behaved, and look for what is left
 	bin/bidseal bench soak
 
 .PHONY: bench-smoke

@@ -41,7 +41,7 @@ func newBenchSoakCommand() *cobra.Command {
 		Long: `A relay in a process of its own is visited by pages that come, wait, are told of changes and leave in every way a
 page leaves; beside them are pages that stop reading, and connections that begin and say nothing. The run fails where
 a visit fails, where a bad connection is kept, or where goroutines or memory do not return to where they began.`,
-		Example: "  bidseal bench soak --connections 19000 --minutes 5",
+		Example: "  bidseal bench soak --connections 19000 --minutes 3",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.connections < 10 || o.minutes <= 0 || o.rate <= 0 {
@@ -59,7 +59,7 @@ a visit fails, where a bad connection is kept, or where goroutines or memory do 
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.connections, "connections", 19_000, "connections at a time")
-	f.Float64Var(&o.minutes, "minutes", 5, "of coming and going")
+	f.Float64Var(&o.minutes, "minutes", 3, "of coming and going")
 	f.Float64Var(&o.rate, "rate", 500, "changes per second")
 	return cmd
 }
