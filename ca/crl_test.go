@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -190,6 +191,21 @@ func TestCRLNumbersGrow(t *testing.T) {
 	must(t, err)
 	if list.Number <= last {
 		t.Errorf("list %d after %d and a restored copy", list.Number, last)
+	}
+}
+
+// TestListThatDidNotChange is not sent again.
+func TestListThatDidNotChange(t *testing.T) {
+	f := newFixture(t)
+	first := f.serve(t, http.MethodGet, "/crl/issuing-1.crl", nil, nil)
+	known := http.Header{"If-None-Match": {first.Header.Get("ETag")}}
+	if again := f.serve(t, http.MethodGet, "/crl/issuing-1.crl", known, nil); again.status != http.StatusNotModified || len(again.body) != 0 {
+		t.Errorf("status %d with %d bytes", again.status, len(again.body))
+	}
+	_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(f.enrol(t).sign.SerialNumber)})
+	must(t, err)
+	if again := f.serve(t, http.MethodGet, "/crl/issuing-1.crl", known, nil); again.status != http.StatusOK || len(again.body) == 0 {
+		t.Errorf("after a revocation: status %d with %d bytes", again.status, len(again.body))
 	}
 }
 

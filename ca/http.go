@@ -269,8 +269,14 @@ func (s *server) onCRL(c *gin.Context) {
 		return
 	}
 	c.Header("Last-Modified", list.ThisUpdate.Format(http.TimeFormat))
-	c.Header("ETag", fmt.Sprintf(`"%s-%d"`, list.Issuer, list.Number))
+	tag := fmt.Sprintf(`"%s-%d"`, list.Issuer, list.Number)
+	c.Header("ETag", tag)
 	c.Header("Cache-Control", "public, max-age=300, must-revalidate")
+	if c.GetHeader("If-None-Match") == tag { // a list of 20,000 revocations is a megabyte
+		c.Status(http.StatusNotModified)
+		c.Writer.WriteHeaderNow()
+		return
+	}
 	c.Data(http.StatusOK, "application/pkix-crl", list.DER)
 }
 
