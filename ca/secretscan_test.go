@@ -95,7 +95,9 @@ func (x *exposure) keepKey(t testing.TB, name string, key crypto.Signer) {
 	case *sm2.PrivateKey:
 		x.secrets[name] = scalar(k)
 	case *ecdsa.PrivateKey:
-		x.secrets[name] = k.D.FillBytes(make([]byte, (k.Params().BitSize+7)/8))
+		raw, err := k.Bytes()
+		must(t, err)
+		x.secrets[name] = raw
 	case *rsa.PrivateKey:
 		x.secrets[name] = k.D.Bytes()
 		x.secrets[name+", prime"] = k.Primes[0].Bytes()

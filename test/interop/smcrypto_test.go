@@ -69,7 +69,7 @@ func (p *peer) ask(op string, fields map[string]any, then func(peerAnswer)) {
 
 // verdict expects the peer's verdict about a signature.
 func (p *peer) verdict(name string, want bool, key *ecdsa.PublicKey, message, signature []byte) {
-	p.ask("verify", map[string]any{"key": pointOf(key), "msg": message, "sig": signature}, func(a peerAnswer) {
+	p.ask("verify", map[string]any{"key": pointOf(p.t, key), "msg": message, "sig": signature}, func(a peerAnswer) {
 		if got := a.Error == "" && string(a.Out) == "true"; got != want {
 			p.t.Errorf("%s: sm-crypto-v2 says %v (%s), want %v", name, got, a.Error, want)
 		}
@@ -113,8 +113,9 @@ func (p *peer) run() {
 }
 
 // pointOf is a public key as 04 | X | Y.
-func pointOf(key *ecdsa.PublicKey) []byte {
-	return bytes.Join([][]byte{{4}, key.X.FillBytes(make([]byte, 32)), key.Y.FillBytes(make([]byte, 32))}, nil)
+func pointOf(t *testing.T, key *ecdsa.PublicKey) []byte {
+	t.Helper()
+	return must(sm2.PublicKeyToECDH(key))(t).Bytes()
 }
 
 // generate has the peer make a key.
@@ -124,7 +125,7 @@ func (p *peer) generate() *sm2.PrivateKey {
 	p.ask("generate", nil, func(a peerAnswer) {
 		pair := must(unmarshal[struct{ Key, Public string }](a.Out))(p.t)
 		key = must(sm2.NewPrivateKey(must(hex.DecodeString(pair.Key))(p.t)))(p.t)
-		if hex.EncodeToString(pointOf(&key.PublicKey)) != pair.Public {
+		if hex.EncodeToString(pointOf(p.t, &key.PublicKey)) != pair.Public {
 			p.t.Fatal("two public keys for one scalar")
 		}
 	})
@@ -170,7 +171,7 @@ func TestSMCryptoAcceptsOurSignatures(t *testing.T) {
 	p.verdict("receipt under another tag", false, public, protocol.ReceiptMessage(protocol.TagReject, receipt.Bytes), receipt.Signature)
 	foreign := must(holder.SigningKey.SignWithSM2(rand.Reader, []byte("another identifier"), statement))(t)
 	p.verdict("signature with another identifier", false, public, statement, foreign)
-	p.ask("za", map[string]any{"key": pointOf(public)}, func(answer peerAnswer) {
+	p.ask("za", map[string]any{"key": pointOf(t, public)}, func(answer peerAnswer) {
 		if ours := must(sm2.CalculateZA(public, []byte("1234567812345678")))(t); !bytes.Equal(ours, answer.octets(t)) {
 			t.Error("two values of ZA")
 		}
@@ -265,7 +266,7 @@ func TestSMCryptoEncryption(t *testing.T) {
 				}
 			})
 		}
-		p.ask("encrypt", map[string]any{"key": pointOf(&key.PublicKey), "msg": plain}, func(a peerAnswer) {
+		p.ask("encrypt", map[string]any{"key": pointOf(t, &key.PublicKey), "msg": plain}, func(a peerAnswer) {
 			theirs := must(sm2.PlainCiphertext2ASN1(append([]byte{4}, a.octets(t)...), sm2.C1C3C2))(t)
 			if got := must(key.Decrypt(rand.Reader, theirs, sm2.ASN1DecrypterOpts))(t); !bytes.Equal(got, plain) {
 				t.Errorf("%d bytes of theirs come out otherwise", len(plain))
@@ -300,7 +301,7 @@ func TestSMCryptoOpensEnvelopedKey(t *testing.T) {
 	p.run()
 	p.ask("public", map[string]any{"key": plain[len(plain)-32:]}, func(a peerAnswer) {
 		certified, ok := holder.Encryption.PublicKey.(*ecdsa.PublicKey)
-		if !ok || !bytes.Equal(a.octets(t), pointOf(certified)) {
+		if !ok || !bytes.Equal(a.octets(t), pointOf(t, certified)) {
 			t.Error("the unwrapped scalar is not the certificate's")
 		}
 	})
