@@ -26,7 +26,8 @@ type Revocation struct {
 // numbers that it changed. Revoking again changes nothing and is no error. A
 // certificate on hold is revoked as of the day of its hold: what was signed
 // meanwhile does not count. Open codes of the lineage are void and an issuance
-// under way is refused. The authority's own certificates are not revoked here.
+// under way is refused. Issuing authorities and OCSP responders are not revoked
+// here; the timestamp authority's certificate is.
 func (a *Authority) Revoke(ctx context.Context, r Revocation) ([]string, error) {
 	switch r.Reason {
 	case trust.Unspecified, trust.KeyCompromise, trust.AffiliationChanged, trust.Superseded, trust.CessationOfOperation, trust.PrivilegeWithdrawn:

@@ -10,21 +10,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/app/core/picture"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
 // scanned reads a picture with a decoder that is not the one that drew it.
 func scanned(t *testing.T, img image.Image) string {
 	t.Helper()
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
+	text, err := picture.Find(img)
 	must(t, err)
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	must(t, err)
-	return result.GetText()
+	return text
 }
 
 // paint draws modules with a quiet zone, four pixels each.

@@ -28,11 +28,11 @@ func TestCheckDigits(t *testing.T) {
 
 func TestDocumentationIdentifiers(t *testing.T) {
 	oids := trust.DefaultOIDs()
-	if got := oids.Documentation(); len(got) != 7 {
+	if got := oids.Documentation(); len(got) != 8 {
 		t.Errorf("defaults: %v", got)
 	}
 	oids.Lineage = []int{1, 3, 6, 1, 4, 1, 99999, 1}
-	if got := oids.Documentation(); len(got) != 6 {
+	if got := oids.Documentation(); len(got) != 7 {
 		t.Errorf("one of them set: %v", got)
 	}
 }

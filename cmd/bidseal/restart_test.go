@@ -331,8 +331,12 @@ func (w *restartWorld) check(logins []restartLogin) {
 		if err != nil {
 			return err
 		}
-		if _, err := there.Wait(t.Context()); !errors.Is(err, bidseal.ErrResultConsumed) {
-			return fmt.Errorf("login %d was delivered again: %v", i, err)
+		_, err = there.Wait(t.Context())
+		switch {
+		case err == nil:
+			return fmt.Errorf("login %d was delivered again", i)
+		case !errors.Is(err, bidseal.ErrResultConsumed):
+			return fmt.Errorf("login %d: %w", i, err)
 		}
 		return nil
 	})
