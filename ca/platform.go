@@ -34,15 +34,16 @@ type platformRow struct {
 	state, reason                                           string
 	createdAt                                               int64
 	renews                                                  string // platform id
+	renewsKey                                               string // SM3 of the key that signed for the renewal
 }
 
-const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at, renews`
+const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at, renews, renews_key`
 
 func scanPlatform(scan func(...any) error) (*platformRow, error) {
 	var p platformRow
 	var origins string
 	if err := scan(&p.id, &p.platformID, &p.name, &p.organisation, &p.creditCode, &p.contact, &origins, &p.spki, &p.apiKey,
-		&p.state, &p.reason, &p.createdAt, &p.renews); err != nil {
+		&p.state, &p.reason, &p.createdAt, &p.renews, &p.renewsKey); err != nil {
 		return nil, err
 	}
 	return &p, json.Unmarshal([]byte(origins), &p.origins)
@@ -67,10 +68,11 @@ func (a *Authority) RequestPlatform(ctx context.Context, c SignedCall) (*caapi.P
 	}
 	var id string
 	if err := a.db.Update(ctx, func(tx *sql.Tx) (err error) {
-		if err := a.checkPlatformRenewal(ctx, tx, &request); err != nil {
+		signedBy, err := a.checkPlatformRenewal(ctx, tx, &request)
+		if err != nil {
 			return err
 		}
-		id, err = a.keepPlatform(ctx, tx, &request, spki, c.Caller)
+		id, err = a.keepPlatform(ctx, tx, &request, spki, signedBy, c.Caller)
 		return err
 	}); err != nil {
 		return nil, err
@@ -135,7 +137,7 @@ func validOrigin(text string) bool {
 	return false
 }
 
-func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte, caller string) (string, error) {
+func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.PlatformRequest, spki []byte, signedBy, caller string) (string, error) {
 	if err := a.removeExpired(ctx, tx); err != nil {
 		return "", err
 	}
@@ -162,8 +164,8 @@ func (a *Authority) keepPlatform(ctx context.Context, tx *sql.Tx, r *caapi.Platf
 	if err != nil {
 		return "", fmt.Errorf("origins: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_platforms (`+platformColumns+`, keys_digest, caller) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), r.Renews, keys, caller); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_platforms (`+platformColumns+`, keys_digest, caller) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		id, "", r.Name, r.Organisation, r.CreditCode, r.Contact, string(origins), spki, []byte(r.APIKey), caapi.PlatformPending, "", a.now().Unix(), r.Renews, signedBy, keys, caller); err != nil {
 		return "", fmt.Errorf("store platform: %w", err)
 	}
 	return id, a.audit.append(ctx, tx, actorPlatform, eventPlatformRequest, map[string]string{"application": id, "keys": keys, "renews": r.Renews})

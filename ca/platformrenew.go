@@ -3,6 +3,7 @@ package ca
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -101,6 +102,9 @@ type certifiedPlatform struct {
 	serial string
 }
 
+// keyDigest names the request key.
+func (p *platformRow) keyDigest() string { return hex.EncodeToString(protocol.H(p.spki)) }
+
 // newestPlatform answers nil if there is no platform of that id.
 func (a *Authority) newestPlatform(ctx context.Context, q kmc.Querier, platformID string) (*certifiedPlatform, error) {
 	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE platform_id = $1 AND state = 'issued'
@@ -133,30 +137,30 @@ func (a *Authority) inForce(ctx context.Context, q kmc.Querier, p *certifiedPlat
 
 // checkPlatformRenewal: the key of the present certificate signs for its
 // successor, and nothing that phones show changes. An operator approves it all
-// the same.
-func (a *Authority) checkPlatformRenewal(ctx context.Context, q kmc.Querier, r *caapi.PlatformRequest) error {
+// the same. The answer is the SM3 of the key that signed, "" for a new platform.
+func (a *Authority) checkPlatformRenewal(ctx context.Context, q kmc.Querier, r *caapi.PlatformRequest) (string, error) {
 	if r.Renews == "" {
-		return nil
+		return "", nil
 	}
 	old, err := a.newestPlatform(ctx, q, r.Renews)
 	if err != nil {
-		return err
+		return "", err
 	}
 	refused := protocol.Errorf(protocol.CodeForbidden, "not signed by the key of that platform's present certificate")
 	if old == nil {
-		return refused
+		return "", refused
 	}
 	public, err := protocol.ParseKey(old.spki)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !protocol.Verify(public, r.SuccessionMessage(), r.Succession) {
-		return refused
+		return "", refused
 	}
 	if r.Name != old.name || r.Organisation != old.organisation || r.CreditCode != old.creditCode {
-		return protocol.Errorf(protocol.CodeForbidden, "a renewal keeps name, organisation and credit code")
+		return "", protocol.Errorf(protocol.CodeForbidden, "a renewal keeps name, organisation and credit code")
 	}
-	return a.inForce(ctx, q, old)
+	return old.keyDigest(), a.inForce(ctx, q, old)
 }
 
 // platformIDFor is the id that an approval gives: that of the platform which is
@@ -169,6 +173,9 @@ func (a *Authority) platformIDFor(ctx context.Context, tx *sql.Tx, p *platformRo
 		old, err := a.newestPlatform(ctx, tx, p.renews)
 		if err != nil || old == nil {
 			return "", fmt.Errorf("platform %s: %w", p.renews, errors.Join(err, sql.ErrNoRows))
+		}
+		if p.renewsKey != old.keyDigest() {
+			return "", protocol.Errorf(protocol.CodeForbidden, "the platform was renewed since: the key that signed the application is its present one no longer")
 		}
 		return p.renews, a.inForce(ctx, tx, old)
 	}

@@ -64,6 +64,23 @@ func TestPlatformRenewal(t *testing.T) {
 	}
 }
 
+// TestPlatformRenewalByOldKey: what a stolen key applied for before its platform
+// was renewed is worth nothing after.
+func TestPlatformRenewalByOldKey(t *testing.T) {
+	f := newFixture(t)
+	p := newApplicant(t)
+	old := p.certified(t, f)
+	stolen, err := p.renewal(t, old.PlatformID).apply(t, f)
+	must(t, err)
+	f.clock.add(time.Hour)
+	state, err := p.renewal(t, old.PlatformID).apply(t, f)
+	must(t, err)
+	_, err = f.ApprovePlatform(t.Context(), Approval{ID: state.ID})
+	must(t, err)
+	_, err = f.ApprovePlatform(t.Context(), Approval{ID: stolen.ID})
+	refusedWith(t, err, protocol.CodeForbidden)
+}
+
 func TestPlatformRenewalRefuses(t *testing.T) {
 	f := newFixture(t)
 	p, stranger := newApplicant(t), newApplicant(t)
