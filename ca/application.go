@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -209,19 +210,78 @@ func (a *Authority) codeOf(ctx context.Context, application *caapi.Application) 
 	return a.NewEnrolmentCode(ctx, CodeRequest{Subject: *application.Subject, Validity: days(application.Days)})
 }
 
-// voidUnused ends the code that was given out before; one that was used is a
-// conflict.
+// withdrawApplications ends what was approved for a lineage, or for any if empty,
+// and has no code yet. What an operator decides afterwards needs a new approval.
+func (a *Authority) withdrawApplications(ctx context.Context, tx *sql.Tx, lineage, why string) error {
+	approved, err := approvedApplications(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, row := range approved {
+		if about, err := lineageOf(ctx, tx, row); err != nil || lineage != "" && about != lineage {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = $1, reason = $2 WHERE id = $3`,
+			caapi.ApplicationRejected, "withdrawn: "+why, row.id); err != nil {
+			return fmt.Errorf("withdraw application: %w", err)
+		}
+		if err := a.audit.append(ctx, tx, a.operator, eventApplicationRejected, map[string]string{"registration": row.id, "why": why}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func approvedApplications(ctx context.Context, tx *sql.Tx) ([]*applicationRow, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+applicationColumns+` FROM ca_applications WHERE state = 'approved' ORDER BY created_at, id`)
+	if err != nil {
+		return nil, fmt.Errorf("read applications: %w", err)
+	}
+	defer rows.Close()
+	var all []*applicationRow
+	for rows.Next() {
+		row, err := scanApplication(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	return all, rows.Err()
+}
+
+// lineageOf is the lineage that an application is about, "" for a new one.
+func lineageOf(ctx context.Context, tx *sql.Tx, row *applicationRow) (lineage string, err error) {
+	info, err := row.info()
+	if err != nil {
+		return "", err
+	}
+	number, err := trust.ParseSerialHex(info.Application.Serial)
+	if err != nil {
+		return "", nil //nolint:nilerr // no certificate has that serial number
+	}
+	err = tx.QueryRowContext(ctx, `SELECT lineage FROM ca_certificates WHERE serial = $1`, trust.SerialHex(number)).Scan(&lineage)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("lineage of an application: %w", err)
+	}
+	return lineage, nil
+}
+
+// voidUnused ends the code that was given out before; one that was used or
+// withdrawn is a conflict.
 func (a *Authority) voidUnused(ctx context.Context, digest string) error {
 	if digest == "" {
 		return nil
 	}
 	return a.db.Update(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE digest = $1 AND state <> 'used'`, digest)
+		result, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE digest = $1 AND state NOT IN ('used', 'withdrawn')`, digest)
 		if err != nil {
 			return fmt.Errorf("end code: %w", err)
 		}
 		if n, err := result.RowsAffected(); err != nil || n != 1 {
-			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was used"))
+			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was used or withdrawn"))
 		}
 		return a.audit.append(ctx, tx, a.operator, eventCodeVoid, map[string]string{"code": digest, "why": "given out anew"})
 	})

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -42,6 +43,35 @@ func (f *fixture) restored(t *testing.T, dir string) *fixture {
 	again := &fixture{dir: dir, clock: f.clock, log: f.log}
 	again.Authority = again.open(t)
 	return again
+}
+
+// TestRestoreWithdrawsApprovals: a code that was approved before the backup may
+// have been given out and used after it.
+func TestRestoreWithdrawsApprovals(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Database = Database{} })
+	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	subject := adminSubject()
+	var paths []string
+	for range 2 {
+		var info caapi.ApplicationInfo
+		registrar.must200(t, "POST", caapi.PathOperatorApplications, caapi.Application{V: 1, RequestID: requestID(t), Operation: caapi.OperationNew, Subject: &subject, Days: 365}, &info)
+		path := caapi.PathOperatorApplications + "/" + info.ID
+		approver.must200(t, "POST", path+"/approve", caapi.Decision{V: 1, Digest: info.Digest}, &info)
+		paths = append(paths, path)
+	}
+	var given caapi.EnrolmentFile
+	registrar.must200(t, "POST", paths[0]+"/code", nil, &given)
+	file := f.backup(t)
+	f.clock.add(time.Minute)
+	r := f.restoration(t, file)
+	_, err := Restore(t.Context(), r)
+	must(t, err)
+	registrar.f = f.restored(t, r.Dir)
+	for i, path := range paths {
+		if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
+			t.Errorf("application %d: a code after the restoration: %q", i, code)
+		}
+	}
 }
 
 // TestBackupAndRestore: the authority goes on where it was, without its root's

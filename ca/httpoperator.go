@@ -169,7 +169,7 @@ func (s *server) revocation(_ *gin.Context, ctx context.Context, call *OperatorC
 	if err != nil || order.V != caapi.Version {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "version or reason")
 	}
-	changed, err := s.a.Revoke(ctx, Revocation{Serial: order.Serial, Lineage: order.Lineage, Reason: reason})
+	changed, err := s.a.Revoke(ctx, Revocation{Serial: order.Serial, Lineage: order.Lineage, Reason: reason, holders: true})
 	return caapi.RevocationDone{V: caapi.Version, Revoked: append([]string{}, changed...)}, err
 }
 

@@ -87,7 +87,10 @@ func (a *Authority) withdraw(ctx context.Context, tx *sql.Tx, lineage, why strin
 	if lineage == "" {
 		return nil
 	}
-	if err := a.voidCodes(ctx, tx, lineage, why); err != nil {
+	if err := a.voidCodes(ctx, tx, lineage, codeWithdrawn, why); err != nil {
+		return err
+	}
+	if err := a.withdrawApplications(ctx, tx, lineage, why); err != nil {
 		return err
 	}
 	l, err := readLineage(ctx, tx, lineage)
@@ -101,21 +104,29 @@ func (a *Authority) withdraw(ctx context.Context, tx *sql.Tx, lineage, why strin
 	return a.refuseIn(ctx, tx, r, protocol.CodeEnrolmentCode, "withdrawn: "+why)
 }
 
-// voidCodes makes the open codes of a lineage worthless.
-func (a *Authority) voidCodes(ctx context.Context, tx *sql.Tx, lineage, why string) error {
-	open, err := openCodes(ctx, tx, lineage)
+// Codes that nobody can use any more. A void one gave way to another; for a
+// withdrawn one there is no other without a new approval.
+const (
+	codeVoid      = "void"
+	codeWithdrawn = "withdrawn"
+)
+
+// voidCodes makes the open codes of a lineage worthless, and withdraws void ones.
+func (a *Authority) voidCodes(ctx context.Context, tx *sql.Tx, lineage, state, why string) error {
+	open, err := openCodes(ctx, tx, lineage, state)
 	if err != nil || len(open) == 0 {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE lineage = $1 AND state = 'open'`, lineage); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = $2 WHERE lineage = $1 AND (state = 'open' OR state = 'void' AND $2 = 'withdrawn')`,
+		lineage, state); err != nil {
 		return fmt.Errorf("void codes: %w", err)
 	}
 	return a.audit.append(ctx, tx, a.operator, eventCodeVoid, map[string]any{"lineage": lineage, "codes": open, "why": why})
 }
 
-// openCodes are the digests of the codes of a lineage that nobody has used.
-func openCodes(ctx context.Context, tx *sql.Tx, lineage string) ([]string, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT digest FROM ca_codes WHERE lineage = $1 AND state = 'open' ORDER BY digest`, lineage)
+// openCodes are the digests of the codes of a lineage that are to be in a state.
+func openCodes(ctx context.Context, tx *sql.Tx, lineage, state string) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT digest FROM ca_codes WHERE lineage = $1 AND (state = 'open' OR state = 'void' AND $2 = 'withdrawn') ORDER BY digest`, lineage, state)
 	if err != nil {
 		return nil, fmt.Errorf("read codes: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
@@ -132,6 +133,52 @@ func TestOperatorsWorkInTwoHands(t *testing.T) {
 	if n := f.count(t, `SELECT count(*) FROM ca_audit WHERE event IN ('application.registered', 'application.approved', 'code.made') AND actor LIKE 'operator:%'`); n != 4 {
 		t.Errorf("%d entries in the operators' names", n)
 	}
+}
+
+// TestApprovalDoesNotOutliveHold: what was approved before a hold gives no code
+// after it, whether or not one was given out before.
+func TestApprovalDoesNotOutliveHold(t *testing.T) {
+	f := newFixture(t)
+	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	for _, asked := range []int{0, 1, 2} { // codes before the hold; the second application's voids the first's
+		e := f.enrol(t)
+		var paths []string
+		for range 2 {
+			var info caapi.ApplicationInfo
+			registrar.must200(t, "POST", caapi.PathOperatorApplications, caapi.Application{V: 1, RequestID: requestID(t), Operation: caapi.OperationReissue, Serial: e.serial()}, &info)
+			path := caapi.PathOperatorApplications + "/" + info.ID
+			approver.must200(t, "POST", path+"/approve", caapi.Decision{V: 1, Digest: info.Digest}, &info)
+			paths = append(paths, path)
+		}
+		for _, path := range paths[:asked] {
+			var file caapi.EnrolmentFile
+			registrar.must200(t, "POST", path+"/code", nil, &file)
+		}
+		_, err := f.Hold(t.Context(), Hold{Lineage: e.answer.Lineage})
+		must(t, err)
+		for i, path := range paths {
+			if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
+				t.Errorf("%d codes before the hold, application %d: a code after it: %q", asked, i, code)
+			}
+		}
+	}
+	f.sound(t)
+}
+
+// TestApproversLeaveOperatorsAlone: an approver revokes holders and platforms,
+// neither operators nor the authority's own certificates.
+func TestApproversLeaveOperatorsAlone(t *testing.T) {
+	f := newFixture(t)
+	approver, auditor := f.addOperator(t, "approver", RoleApproval), f.addOperator(t, "auditor", RoleAudit)
+	stamps, err := f.TimestampCertificate(t.Context())
+	must(t, err)
+	for name, serial := range map[string]string{"an auditor": auditor.cert.Serial, "the timestamp authority": trust.SerialHex(stamps.SerialNumber)} {
+		order := caapi.RevocationOrder{V: 1, Serial: serial, Reason: "keyCompromise"}
+		if code := approver.call(t, "POST", caapi.PathOperatorRevocations, order).code(t); code != protocol.CodeForbidden {
+			t.Errorf("%s: %q", name, code)
+		}
+	}
+	f.wantStatus(t, stamps, trust.Good, 0)
 }
 
 // TestOperatorRolesHold: every route refuses every role that it does not name, and

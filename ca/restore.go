@@ -54,7 +54,8 @@ type RestoreReport struct {
 // under its name only when the manifest, the audit log and every row under it
 // were found good. After that
 //
-//   - every open enrolment code is void: it may have been used since the backup;
+//   - every open enrolment code is withdrawn, and every approval without a code:
+//     it may have been used since the backup;
 //   - new revocation lists are signed at the next question; their numbers follow
 //     the clock and so stand above those of lists that were lost, which is why a
 //     clock before the backup's is refused;
@@ -159,6 +160,9 @@ func (r *Restoration) settle(ctx context.Context, a *Authority, report *RestoreR
 			return err
 		}
 		report.CodesVoided = len(codes)
+		if err := a.withdrawApplications(ctx, tx, "", "restored from a backup"); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM ca_crls WHERE issuer <> $1`, rootName); err != nil { // newer ones are published
 			return fmt.Errorf("new lists: %w", err)
 		}
@@ -169,7 +173,7 @@ func (r *Restoration) settle(ctx context.Context, a *Authority, report *RestoreR
 }
 
 func voidOpenCodes(ctx context.Context, tx *sql.Tx) ([]string, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT digest FROM ca_codes WHERE state = 'open' ORDER BY digest`)
+	rows, err := tx.QueryContext(ctx, `SELECT digest FROM ca_codes WHERE state IN ('open', 'void') ORDER BY digest`)
 	if err != nil {
 		return nil, fmt.Errorf("open codes: %w", err)
 	}
@@ -185,7 +189,7 @@ func voidOpenCodes(ctx context.Context, tx *sql.Tx) ([]string, error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("open codes: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'void' WHERE state = 'open'`); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'withdrawn' WHERE state IN ('open', 'void')`); err != nil {
 		return nil, fmt.Errorf("void codes: %w", err)
 	}
 	return codes, nil

@@ -20,6 +20,10 @@ type Revocation struct {
 	// say (invalidityDate, RFC 5280 5.3.2); zero where nobody knows. It is not
 	// ahead of the clock.
 	Since time.Time
+
+	// holders says that certificates of operators and of the authority's own are
+	// refused: those are a matter for the authority's machine.
+	holders bool
 }
 
 // Revoke revokes certificates at once and for good; the answer are the serial
@@ -49,6 +53,9 @@ func (a *Authority) stopCertificates(ctx context.Context, r Revocation) ([]strin
 			return err
 		}
 		for i := range found {
+			if own := found[i].profile == issuance.Operator || found[i].profile == issuance.Timestamp; own && r.holders {
+				return protocol.Errorf(protocol.CodeForbidden, "certificates of operators and of the authority are revoked on its machine alone")
+			}
 			found[i].since = r.Since
 		}
 		if err := a.withdraw(ctx, tx, lineage, r.Reason.String()); err != nil {

@@ -140,7 +140,7 @@ func (a *Authority) authorise(ctx context.Context, serial string, code codeRow, 
 			return err
 		}
 		code.subject, code.lineage, code.predecessor = subject, p.lineage.id, p.lineage.head
-		if err := a.voidCodes(ctx, tx, p.lineage.id, "another code was made"); err != nil {
+		if err := a.voidCodes(ctx, tx, p.lineage.id, codeVoid, "another code was made"); err != nil {
 			return err
 		}
 		file = a.codeFile(text, until, code)
