@@ -70,6 +70,7 @@ func newEngine(a *Authority, o HandlerOptions) *gin.Engine {
 			panic(err)
 		}
 	}
+	e.RemoteIPHeaders = []string{"X-Forwarded-For"} // not X-Real-IP, which proxies pass on as it came
 	e.Use(s.guard, s.crossOrigin)
 	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
 
@@ -201,7 +202,7 @@ func (s *server) body(c *gin.Context) ([]byte, bool) {
 func signed(c *gin.Context) SignedCall {
 	return SignedCall{
 		Path: c.Request.URL.RequestURI(), Body: c.MustGet(bodyKey).([]byte),
-		Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof), Caller: Caller(c.RemoteIP()),
+		Pass: c.GetHeader(protocol.HeaderPass), Proof: c.GetHeader(protocol.HeaderProof), Caller: Caller(c.ClientIP()),
 	}
 }
 
