@@ -92,6 +92,23 @@ func (p *predecessor) check(operation string, now time.Time) error {
 	return nil
 }
 
+// checkEscrowed refuses to certify an encryption key anew that is known to be in
+// other hands. A reissue with a new one goes on.
+func (a *Authority) checkEscrowed(ctx context.Context, tx *sql.Tx, p *predecessor, rekey bool) error {
+	if rekey {
+		return nil
+	}
+	var lost int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM ca_issuances i JOIN ca_certificates c ON c.serial = i.encrypt_serial
+		WHERE i.lineage = $1 AND i.key_record = $2 AND c.state = 'revoked' AND c.reason = $3`, p.lineage.id, p.row.keyRecord, int(trust.KeyCompromise)).Scan(&lost); err != nil {
+		return fmt.Errorf("read encryption certificates: %w", err)
+	}
+	if lost != 0 {
+		return protocol.Errorf(protocol.CodeCertRevoked, "the encryption key is compromised: a reissue with a new one helps")
+	}
+	return nil
+}
+
 // plan is what the next certificate of a lineage will say.
 func (a *Authority) plan(p *predecessor, code *codeRow) (caapi.Subject, time.Time, error) {
 	switch code.kind {
@@ -124,6 +141,9 @@ func (a *Authority) authorise(ctx context.Context, serial string, code codeRow, 
 			return err
 		}
 		if err := p.check(code.kind, a.now()); err != nil {
+			return err
+		}
+		if err := a.checkEscrowed(ctx, tx, p, code.rekey); err != nil {
 			return err
 		}
 		if p.lineage.pending != "" {
@@ -180,6 +200,9 @@ func (a *Authority) successor(ctx context.Context, tx *sql.Tx, request *caapi.En
 		return nil, err
 	}
 	if err := p.check(code.kind, a.now()); err != nil {
+		return nil, err
+	}
+	if err := a.checkEscrowed(ctx, tx, p, code.rekey); err != nil {
 		return nil, err
 	}
 	if code.kind == opReissue {
