@@ -228,6 +228,15 @@ func (a *Authority) BlockOperator(ctx context.Context, id string) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE ca_operators SET state = $1 WHERE id = $2`, operatorBlocked, id); err != nil {
 			return fmt.Errorf("block operator: %w", err)
 		}
+		r, err := readIssuance(ctx, tx, operatorIssuance(id))
+		if err != nil {
+			return err
+		}
+		if r != nil { // one that a crash left pending brings no certificate any more
+			if err := a.refuseIn(ctx, tx, r, protocol.CodeForbidden, "the operator was blocked"); err != nil {
+				return err
+			}
+		}
 		return a.audit.append(ctx, tx, a.operator, eventOperatorBlocked, map[string]string{"operator": id})
 	})
 	if err != nil || serial == "" {

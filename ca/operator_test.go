@@ -286,6 +286,32 @@ func TestOperatorForgeries(t *testing.T) {
 	}
 }
 
+// TestBlockedBeforeCertified: a crash left an operator without a certificate, who
+// is blocked then; nothing certifies that one later.
+func TestBlockedBeforeCertified(t *testing.T) {
+	f := newFixture(t)
+	key, err := sm2.GenerateKey(rand.Reader)
+	must(t, err)
+	csr, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
+	must(t, err)
+	crashed := f.open(t)
+	crashed.stopAt(stepPending)
+	n := NewOperator{Name: "gone", Role: RoleRecovery, CSR: csr}
+	if _, err := crashed.AddOperator(t.Context(), n); err == nil {
+		t.Fatal("no crash")
+	}
+	all, err := f.Operators(t.Context())
+	must(t, err)
+	must(t, f.BlockOperator(t.Context(), all[0].ID))
+	_, err = f.Reconcile(t.Context())
+	must(t, err)
+	_, err = f.AddOperator(t.Context(), n)
+	refusedWith(t, err, protocol.CodeForbidden)
+	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE profile = 'operator'`); n != 0 {
+		t.Errorf("%d certificates of a blocked operator", n)
+	}
+}
+
 // TestOperatorEscalation: the database says which role, and altering it shows.
 func TestOperatorEscalation(t *testing.T) {
 	f := newFixture(t)
