@@ -330,6 +330,9 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 			answer, err = r.outcome()
 			return err
 		}
+		if err := a.mayIssue(ctx, tx, issuer); err != nil {
+			return err
+		}
 		if err := errors.Join(a.supersede(ctx, tx, r), a.stop(stepSuperseded)); err != nil {
 			return err
 		}
@@ -363,6 +366,19 @@ func (a *Authority) settle(ctx context.Context, issuer *issuing, id string, requ
 		return errors.Join(a.audit.append(ctx, tx, actorAuthority, eventIssued, done), a.stop(stepStored))
 	})
 	return answer, err
+}
+
+// mayIssue refuses an issuing authority that another process has revoked. What was
+// to be issued stays pending until this one takes up the new authority.
+func (a *Authority) mayIssue(ctx context.Context, tx *sql.Tx, issuer *issuing) error {
+	var state string
+	if err := tx.QueryRowContext(ctx, `SELECT state FROM ca_certificates WHERE serial = $1`, trust.SerialHex(issuer.Certificate().SerialNumber)).Scan(&state); err != nil {
+		return fmt.Errorf("read issuing authority: %w", err)
+	}
+	if state != stateGood {
+		return fmt.Errorf("issuing authority %s is revoked: open the authority again", issuer.name)
+	}
+	return nil
 }
 
 // readCSR reads a PKCS#10 request, checks its signature (proof of possession)

@@ -102,6 +102,26 @@ func TestRotateIssuing(t *testing.T) {
 	}
 }
 
+// TestRevokedIssuingIssuesNothing: a server that still runs with the authority
+// which was revoked meanwhile signs nothing more with it.
+func TestRevokedIssuingIssuesNothing(t *testing.T) {
+	f := newFixture(t)
+	p := newPhone(t, f.clock, f.code(t, 0))
+	_, err := f.open(t).RotateIssuing(t.Context(), rotation())
+	must(t, err)
+	_, err = f.open(t).RevokeIssuing(t.Context(), "issuing-1", trust.CACompromise, "", []byte(testPassphrase))
+	must(t, err)
+	if _, err := f.Enrol(t.Context(), p.call(t)); err == nil {
+		t.Error("a certificate under a revoked authority")
+	}
+	server := f.open(t)
+	raw, err := server.Enrol(t.Context(), p.call(t)) // and nothing is lost
+	must(t, err)
+	if string(p.read(t, raw).sign.RawIssuer) != string(server.Issuing().RawSubject) {
+		t.Error("issued by another authority")
+	}
+}
+
 // TestRotationBrokenOff: whatever the step, the old authority works, and the
 // rotation is repeated to one new authority.
 func TestRotationBrokenOff(t *testing.T) {
