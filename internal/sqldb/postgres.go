@@ -42,6 +42,7 @@ func OpenPostgres(ctx context.Context, s Source) (*DB, error) {
 	if readers <= 0 {
 		readers = max(4, 2*runtime.GOMAXPROCS(0))
 	}
+	readers = max(2, readers) // a claim keeps one, and somebody has to read
 	reading := config.Copy()
 	reading.RuntimeParams["default_transaction_read_only"] = "on"
 	db := &DB{write: s.pool(config, max(1, s.Writers)), read: s.pool(reading, readers), engine: postgresEngine{lock: lockKey(s.Component)}}

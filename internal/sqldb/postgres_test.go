@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bidseal/bidseal/internal/sqldb/pgtest"
 )
@@ -229,6 +230,24 @@ func TestClaim(t *testing.T) {
 	}
 	if _, err := two.Claim(t.Context(), "x"); err != nil {
 		t.Errorf("after the release: %v", err)
+	}
+}
+
+// TestClaimLeavesReader: a pool of the smallest size still reads beside a claim.
+func TestClaimLeavesReader(t *testing.T) {
+	db := open(t, Source{Location: pgtest.Database(t), Component: "test", Readers: 1})
+	release, err := db.Claim(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var one int
+	if err := db.Reader().QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+		t.Errorf("read beside a claim: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -25,8 +25,8 @@ type Source struct {
 	// Component whose writers exclude each other, "ca" for example. Required for
 	// PostgreSQL, where one database may serve several.
 	Component string
-	// Readers bounds the reading connections to PostgreSQL; 0 chooses by
-	// processors.
+	// Readers bounds the reading connections to PostgreSQL, of which a claim keeps
+	// one: 2 at least; 0 chooses by processors.
 	Readers int
 	// Writers bounds the writing connections to PostgreSQL, 1 where 0. More serve
 	// only Exec: Updates take turns.
