@@ -334,6 +334,24 @@ func untilPage(t *testing.T, p *page, v *answer, fits func() bool) {
 	}
 }
 
+// While the platform commits nobody cancels: the answer would be untrue.
+func TestPageNotMeDuringCommit(t *testing.T) {
+	ctx, env := testContext(t), sdktest.New(t)
+	var p *page
+	var v, canceled answer
+	p = newPage(t, env.Client().LoginHandler(bidseal.HandlerOptions{Links: true, OnLogin: func(http.ResponseWriter, *http.Request, *bidseal.Login) error {
+		canceled = p.about("/cancel", v)
+		return nil
+	}}))
+	v = p.post("/start", "{}")
+	must(t, env.Phone("王五").Approve(ctx, v.Frames[0].Link))
+	untilPage(t, p, &v, func() bool { return v.State == "done" })
+	if done := p.about("/finish", v); done.Next != "/" {
+		t.Fatalf("finished: %s", done.body)
+	}
+	p.refused(canceled, protocol.CodeOverloaded)
+}
+
 // "Not me" refuses a result that is verified already.
 func TestPageNotMe(t *testing.T) {
 	ctx, env := testContext(t), sdktest.New(t)

@@ -159,11 +159,17 @@ func (c *Client) apply(ctx context.Context, s seen) error {
 	return nil
 }
 
-// end stores an end that we decided and tells the relay.
+// end stores an end that we decided and tells the relay. While the platform
+// commits the result it is not decided: an end would be told to the phone, and
+// the commit stand all the same.
 func (c *Client) end(ctx context.Context, cid protocol.CID, e ending) (*stored[openChallenge], error) {
+	now := c.config.Clock()
 	o, err := c.change(ctx, cid, func(o *openChallenge) (bool, error) {
 		if o.End != nil || o.Consumed {
 			return false, nil
+		}
+		if o.Verdict != nil && o.Lease != nil && now.UnixMilli() < o.Lease.Until {
+			return false, errBusy()
 		}
 		o.End = &e
 		return true, nil
