@@ -211,8 +211,8 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 	if err != nil {
 		return nil, fmt.Errorf("list old challenges: %w", err)
 	}
-	now := s.clock().UnixMilli()
-	if work, err := s.expiredNonces(ctx, now); err != nil || !work && len(old) == 0 {
+	expired := s.clock().Add(-nonceMargin).UnixMilli()
+	if work, err := s.expiredNonces(ctx, expired); err != nil || !work && len(old) == 0 {
 		return nil, err
 	}
 	err = s.write(ctx, func(tx *txn) (late, error) {
@@ -224,7 +224,7 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 				return nil, err
 			}
 		}
-		_, err := tx.Exec(`DELETE FROM relay_nonce WHERE until < $1`, now)
+		_, err := tx.Exec(`DELETE FROM relay_nonce WHERE until < $1`, expired)
 		return nil, err
 	})
 	if err != nil {

@@ -25,11 +25,15 @@ type nonce struct {
 	until int64
 }
 
+// nonceMargin keeps nonces for nodes whose clocks are behind, and for a clock
+// that is set back.
+const nonceMargin = 5 * time.Minute
+
 func (s *Store) loadNonces(ctx context.Context) error {
 	if s.shared {
 		return nil
 	}
-	rows, err := s.reads.rows(ctx, `SELECT nonce, until FROM relay_nonce WHERE until >= $1`, s.clock().UnixMilli())
+	rows, err := s.reads.rows(ctx, `SELECT nonce, until FROM relay_nonce WHERE until >= $1`, s.clock().Add(-nonceMargin).UnixMilli())
 	if err != nil {
 		return fmt.Errorf("read nonces: %w", err)
 	}

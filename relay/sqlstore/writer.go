@@ -113,13 +113,14 @@ const commitLimit = 30 * time.Second
 func (s *Store) commit(batch []*op, more func([]*op) []*op) {
 	ctx, cancel := s.batchContext()
 	defer cancel()
-	unsaved := s.nonces.take()
+	var unsaved []nonce
 	missing := map[string]struct{}{}
 	err := s.db.Update(ctx, func(tx *sql.Tx) error {
 		t := &txn{ctx: ctx, tx: tx, prepared: s.prepared, missing: missing}
 		if more != nil {
 			batch = more(batch)
 		}
+		unsaved = s.nonces.take() // after the last operation came: its nonce is among them
 		if err := saveNonces(t, unsaved); err != nil {
 			return err
 		}

@@ -96,6 +96,59 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestNonceOfGathered: an operation that joins a batch whose transaction has
+// begun is stored with the nonce of its call.
+func TestNonceOfGathered(t *testing.T) {
+	s := idle(t)
+	s.shared = false // else a nonce is an operation of its own
+	joined := newOp(t.Context(), func(tx *txn) (late, error) { return nil, putNonce(tx, "change") })
+	s.commit([]*op{newOp(t.Context(), func(*txn) (late, error) { return nil, nil })}, func(batch []*op) []*op {
+		if ok, err := s.UseNonce(t.Context(), "nonce", time.Now().Add(time.Minute)); err != nil || !ok {
+			t.Errorf("a new nonce: %t, %v", ok, err)
+		}
+		return append(batch, joined)
+	})
+	if err := <-joined.done; err != nil {
+		t.Fatal(err)
+	}
+	if got := s.stored(t); !slices.Equal(got, []string{"change", "nonce"}) {
+		t.Fatalf("stored %q", got)
+	}
+}
+
+// TestNonceOutlivesClocks: a nonce is kept for a node whose clock is behind.
+func TestNonceOutlivesClocks(t *testing.T) {
+	now := time.Now()
+	s, err := Open(t.Context(), newLocation(t), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	until := now.Add(time.Minute)
+	fresh := func() bool {
+		t.Helper()
+		if _, err := s.Purge(t.Context(), 0, 10); err != nil {
+			t.Fatal(err)
+		}
+		ok, err := s.UseNonce(t.Context(), "nonce", until)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if !fresh() {
+		t.Fatal("a new nonce is not fresh")
+	}
+	now = until.Add(time.Minute)
+	if fresh() {
+		t.Fatal("forgotten while a node a minute behind would take it")
+	}
+	now = until.Add(nonceMargin + time.Minute)
+	if !fresh() {
+		t.Fatal("never forgotten")
+	}
+}
+
 // TestBatchFailsAsAWhole: what undoes the transaction is answered to everybody.
 func TestBatchFailsAsAWhole(t *testing.T) {
 	s := idle(t)
