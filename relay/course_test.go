@@ -315,6 +315,29 @@ func TestSweeperFollowsEnd(t *testing.T) {
 	}
 }
 
+// TestRepeatedEnd: an end whose answer was lost is made again later, with another
+// receipt. The state shows the receipt that the promise is over.
+func TestRepeatedEnd(t *testing.T) {
+	lossy := &storetest.Lossy{}
+	w := newWorld(t, onLossy(lossy))
+	d := w.newDevice("张三")
+	c := w.platform.created(protocol.KindLogin, false)
+	c.claimed(d)
+	cancel := func() error { return w.platform.call(http.MethodPost, c.path+"/cancel", nil, nil) }
+	lossy.Lose(func(o string) bool { return o == "end" })
+	wantCode(t, cancel(), protocol.CodeUnavailable)
+	lossy.Lose(nil)
+	stands, err := w.store.Ended(t.Context(), c.cid)
+	must(t, err)
+	w.clock.advance(2 * time.Second)
+	must(t, cancel())
+	s := c.wantState(protocol.StateCanceled)
+	if !protocol.Equal(s.Receipt.Bytes, stands.Receipt.Bytes) {
+		t.Error("the state has another receipt than the ledger")
+	}
+	must(t, protocol.VerifyPromise(w.ledgerKey.Public(), s.Promise, s.Receipt.Bytes))
+}
+
 // forgetful is a store that lost what it was told last: a failover.
 type forgetful struct {
 	*storetest.Lossy

@@ -78,8 +78,8 @@ func (r *Relay) commit(ctx context.Context, old, next Challenge, out outcome) (C
 		return Challenge{}, err
 	}
 	if won.Same(*out.end) {
-		next.Promise = &won.Promise
-		stored, err := r.cfg.Store.Swap(ctx, old.Rev, next, out.parts...)
+		// A repeated end has a receipt of its own: the promise is over the first.
+		stored, err := r.cfg.Store.Swap(ctx, old.Rev, won.apply(next), out.parts...)
 		if err == nil {
 			err = r.cfg.Outcomes.Applied(ctx, old.CID)
 		}
