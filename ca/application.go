@@ -160,6 +160,10 @@ func (a *Authority) distinct(ctx context.Context, tx *sql.Tx, first string, call
 	return nil
 }
 
+// stepCodeEnded is a step of ApplicationCode: the code before is void, no other is
+// made yet.
+const stepCodeEnded = "code ended"
+
 // ApplicationCode gives the one-use code of an approved application to the
 // operator who registered it. Asking again, because an answer was lost, makes the
 // code before void; once it was used there is no other.
@@ -179,6 +183,9 @@ func (a *Authority) ApplicationCode(ctx context.Context, call *OperatorCall, id 
 	if err := a.voidUnused(call.as(ctx), row.code); err != nil {
 		return nil, err
 	}
+	if err := a.stop(stepCodeEnded); err != nil {
+		return nil, err
+	}
 	info, err := row.info()
 	if err != nil {
 		return nil, err
@@ -188,12 +195,14 @@ func (a *Authority) ApplicationCode(ctx context.Context, call *OperatorCall, id 
 		return nil, err
 	}
 	return file, a.db.Update(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = 'used', code = $1 WHERE id = $2 AND code = $3`, codeDigest(file.Code), id, row.code)
+		// what was withdrawn since the application was read gives no code
+		result, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = 'used', code = $1 WHERE id = $2 AND code = $3 AND state = $4
+			AND NOT EXISTS (SELECT 1 FROM ca_codes WHERE digest = $3 AND state = 'withdrawn')`, codeDigest(file.Code), id, row.code, row.state)
 		if err != nil {
 			return fmt.Errorf("store application: %w", err)
 		}
 		if n, err := result.RowsAffected(); err != nil || n != 1 {
-			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was asked for twice at once"))
+			return errors.Join(err, protocol.Errorf(protocol.CodeConflict, "the code was asked for twice at once, or withdrawn"))
 		}
 		return a.audit.append(call.as(ctx), tx, a.operator, eventApplicationCode, map[string]string{"registration": id, "code": codeDigest(file.Code)})
 	})

@@ -165,6 +165,36 @@ func TestApprovalDoesNotOutliveHold(t *testing.T) {
 	f.sound(t)
 }
 
+// TestHoldWhileACodeIsMade: a hold that comes between the steps counts, too.
+func TestHoldWhileACodeIsMade(t *testing.T) {
+	f := newFixture(t)
+	other := f.open(t)
+	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	for _, asked := range []int{0, 1} {
+		e := f.enrol(t)
+		var info caapi.ApplicationInfo
+		registrar.must200(t, "POST", caapi.PathOperatorApplications, caapi.Application{V: 1, RequestID: requestID(t), Operation: caapi.OperationReissue, Serial: e.serial()}, &info)
+		path := caapi.PathOperatorApplications + "/" + info.ID
+		approver.must200(t, "POST", path+"/approve", caapi.Decision{V: 1, Digest: info.Digest}, &info)
+		for range asked {
+			var file caapi.EnrolmentFile
+			registrar.must200(t, "POST", path+"/code", nil, &file)
+		}
+		f.stop = func(step string) error {
+			if step != stepCodeEnded {
+				return nil
+			}
+			_, err := other.Hold(t.Context(), Hold{Lineage: e.answer.Lineage})
+			return err
+		}
+		if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
+			t.Errorf("%d codes before: a code after the hold: %q", asked, code)
+		}
+		f.stop = func(string) error { return nil }
+	}
+	f.sound(t)
+}
+
 // TestApproversLeaveOperatorsAlone: an approver revokes holders and platforms,
 // neither operators nor the authority's own certificates.
 func TestApproversLeaveOperatorsAlone(t *testing.T) {
