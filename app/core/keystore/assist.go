@@ -238,6 +238,18 @@ func (s *Store) proveNoted(ctx context.Context, helper keys.Assist, id []byte) {
 	}
 }
 
+// confirmed tells the server of a success before a new epoch is begun. Until it
+// has heard, the epoch of the file that is there may be a pending one, which
+// authorises no other and gives way to later ones.
+func (s *Store) confirmed(ctx context.Context, helper keys.Assist, id []byte) error {
+	s.proveNoted(ctx, helper, id)
+	n, err := s.readNotes(ctx, id)
+	if err == nil && n.Proof != nil {
+		err = offline("the password server did not hear of the right password")
+	}
+	return err
+}
+
 // prove tells the server of the success by which u was opened.
 func (s *Store) prove(ctx context.Context, u *unlocked) {
 	if helper := s.helper(); helper != nil {

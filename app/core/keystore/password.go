@@ -48,7 +48,9 @@ func (s *Store) ChangePassword(ctx context.Context, password, next []byte) error
 	if slot == nil && (helper == nil || !helper.Ready(ctx)) {
 		return s.changeAlone(ctx, u, next)
 	}
-	s.proveNoted(ctx, helper, d.ID)
+	if err := s.confirmed(ctx, helper, d.ID); err != nil {
+		return err
+	}
 	return s.reseal(ctx, helper, u, next)
 }
 

@@ -57,6 +57,9 @@ func (s *Store) ResetPassword(ctx context.Context, token string, next []byte) er
 	}
 	u := &unlocked{doc: d, dataKey: dataKey}
 	defer u.wipe()
+	if err := s.confirmReset(ctx, helper, u); err != nil {
+		return err
+	}
 	if err := s.reseal(ctx, helper, u, next); err != nil {
 		return err
 	}
@@ -64,6 +67,26 @@ func (s *Store) ResetPassword(ctx context.Context, token string, next []byte) er
 		return fmt.Errorf("end of the reset: %w", err)
 	}
 	return nil
+}
+
+// confirmReset proves to the server, by the data key and a try of its own, that
+// the present epoch was opened. The password that was forgotten may be one that
+// the server never heard confirmed.
+func (s *Store) confirmReset(ctx context.Context, helper keys.Assist, u *unlocked) error {
+	slot, err := u.doc.assisted()
+	if err != nil || slot == nil {
+		return err
+	}
+	t := try{helper: helper, keystore: u.doc.ID, epoch: slot.Epoch, serverKey: slot.ServerKey}
+	e, err := s.evaluate(ctx, &t, slot.Salt) // any input will do: the answer is not used
+	if err != nil {
+		return err
+	}
+	clear(e.value)
+	if err := s.noteRight(ctx, &t, e.attempt, u.dataKey); err != nil {
+		return err
+	}
+	return s.confirmed(ctx, helper, u.doc.ID)
 }
 
 // openReset gets the share and opens the slot.
