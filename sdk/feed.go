@@ -264,16 +264,13 @@ func (f *feed) poll(ctx context.Context) bool {
 	return got
 }
 
-// page hands the events on and moves the cursor.
+// page hands the events on and then moves the cursor: what save finds has been
+// handed on, and a page that failed is asked for again.
 func (f *feed) page(ctx context.Context, page *protocol.FeedPage, received time.Time) error {
 	if page.Store == "" || len(page.Events) > protocol.MaxFeedPage {
 		return protocol.Errorf(protocol.CodeMalformed, "a page of the feed without store or too long")
 	}
-	f.mu.Lock()
-	replaced := f.store != page.Store // or never seen: what was registered before may be gone
-	f.store, f.read = page.Store, page.Next
-	f.mu.Unlock()
-	if replaced {
+	if f.position().Store != page.Store { // or never seen: what was registered before may be gone
 		f.client.config.Logger.InfoContext(ctx, "the relay's store is new to us; open challenges are read again")
 		if err := f.client.lookAtAll(ctx); err != nil {
 			return err
@@ -284,5 +281,8 @@ func (f *feed) page(ctx context.Context, page *protocol.FeedPage, received time.
 			return err
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.store, f.read = page.Store, page.Next
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +166,32 @@ func TestRelayLost(t *testing.T) {
 	must(t, err)
 	_, err = held.Wait(ctx)
 	wantCode(t, err, protocol.CodeRelayLost)
+}
+
+// blindStore fails to list everything once, when it was told to.
+type blindStore struct {
+	bidseal.Store
+	fail atomic.Bool
+}
+
+func (s *blindStore) List(ctx context.Context, due time.Time, limit int) ([]bidseal.Record, error) {
+	if limit > 256 && s.fail.CompareAndSwap(true, false) {
+		return nil, errLossy
+	}
+	return s.Store.List(ctx, due, limit)
+}
+
+// A relay's new store is noticed until the challenges were read again.
+func TestRelayLostWhileStoreFails(t *testing.T) {
+	ctx, env := testContext(t), sdktest.New(t)
+	store := &blindStore{Store: bidseal.NewMemoryStore()}
+	ch := begin(t, ctx, env.Client(func(c *bidseal.Config) { c.Store = store }), bidseal.LoginOptions{})
+	store.fail.Store(true)
+	must(t, env.Relay.Forget())
+	await(t, ch, "a new code", func(e bidseal.Event) bool { return e.Renewals == 1 && e.State == bidseal.StateWaiting })
+	if store.fail.Load() {
+		t.Error("the store was not asked")
+	}
 }
 
 func TestFeedComesBack(t *testing.T) {
