@@ -9,7 +9,7 @@ import (
 
 // Whatever a way back says, a browser that follows it stays on the site, and what was accepted once is accepted again.
 func FuzzReturnPath(f *testing.F) {
-	for _, seed := range []string{"/account", "//evil.example", "/\\evil", "/%2f/evil", "https://evil", "/a?b=c#d", "/\t/evil", ""} {
+	for _, seed := range []string{"/account", "//evil.example", "/\\evil", "/%2f/evil", "%2f", "https://evil", "/a?b=c#d", "/\t/evil", ""} {
 		f.Add(seed)
 	}
 	origin, err := url.Parse(testOrigin)

@@ -16,8 +16,8 @@ func returnPath(path, otherwise string) string {
 	if err != nil || len(path) > maxReturnPath || parsed.IsAbs() || parsed.Host != "" {
 		return otherwise
 	}
-	// What the path says once decoded must not name a host either.
-	if !strings.HasPrefix(parsed.Path, "/") || strings.HasPrefix(parsed.Path, "//") || strings.ContainsRune(parsed.Path, '\\') {
+	// What the path says as it stands and once decoded must begin here and name no host.
+	if !strings.HasPrefix(parsed.EscapedPath(), "/") || !strings.HasPrefix(parsed.Path, "/") || strings.HasPrefix(parsed.Path, "//") || strings.ContainsRune(parsed.Path, '\\') {
 		return otherwise
 	}
 	return parsed.String()
