@@ -6,7 +6,7 @@ TOOL      := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 
 # What has to run inside a browser or a native shell: the phone core and the leaves it stands on.
-WASM_PACKAGES = ./protocol/... ./ca/trust/... ./ca/assistapi/... ./ca/realname/... ./app/core/...
+WASM_PACKAGES = ./protocol/... ./trust/... ./ca/assistapi/... ./ca/realname/... ./app/core/...
 
 .DEFAULT_GOAL := help
 

@@ -15,8 +15,8 @@ import (
 	"github.com/bidseal/bidseal/ca/assist"
 	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/ca/realname"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 )
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/kmc"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // ErrLog: the audit log was altered, or the database says what the log does not.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 func TestVerifyLogOfARun(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm3"
 )
 

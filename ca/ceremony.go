@@ -16,8 +16,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/ca/kmc"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/pelletier/go-toml/v2"
 )

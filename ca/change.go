@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Change is a change of an organisation's name that an operator authorises.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // CodeRequest is what an operator wants an enrolment code for.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/pelletier/go-toml/v2"
 )
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // maxCRLShards bounds crl_shards.

@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/gin-gonic/gin"
 )
 

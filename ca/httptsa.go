@@ -3,8 +3,8 @@ package ca
 import (
 	"net/http"
 
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/gin-gonic/gin"
 )
 

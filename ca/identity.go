@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // identityForm is how certificates of a profile show identity numbers.

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // lifeOperation is one operation on a certificate, up to the request.

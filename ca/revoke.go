@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Revocation names certificates and why they are revoked.

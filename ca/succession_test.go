@@ -3,8 +3,8 @@ package ca
 import (
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // TestCompromisedEncryptionKey: a key that is known to be in other hands is not

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 const stampChildVariable = "BIDSEAL_TEST_STAMP"

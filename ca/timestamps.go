@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/ca/tsa"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/emmansun/gmsm/smx509"
 )
 

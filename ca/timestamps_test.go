@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 )
 
 // stamp asks an authority for a token and judges it under the root alone.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Directory says who may use the relay: the registered platforms and the

@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

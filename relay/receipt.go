@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // maxReceiptSkew is how far a receipt's time may be from the relay's.

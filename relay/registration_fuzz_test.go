@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/catest"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // FuzzRegistration: a registration that is taken is the one that the authority wrote; every refusal has a code.

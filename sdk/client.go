@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/gorilla/websocket"
 )
 

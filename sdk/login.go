@@ -3,7 +3,7 @@ package bidseal
 import (
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 )
 
 const (

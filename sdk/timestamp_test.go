@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/emmansun/gmsm/smx509"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Outcome is how a challenge ended, as the relay has made durable.

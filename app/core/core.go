@@ -10,8 +10,8 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/storage"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Options are what a phone is made of.

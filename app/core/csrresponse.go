@@ -1,8 +1,8 @@
 package core
 
 import (
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )

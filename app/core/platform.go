@@ -4,8 +4,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // maxPlatformStatus is the oldest OCSP answer about a platform's certificate

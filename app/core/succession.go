@@ -7,8 +7,8 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // maxHistory bounds the earlier encryption certificates of an answer.

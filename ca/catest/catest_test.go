@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/catest"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 func TestWholeAuthority(t *testing.T) {

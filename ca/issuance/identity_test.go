@@ -6,7 +6,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // The example of GB 11643, and what OpenSSL says of it.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

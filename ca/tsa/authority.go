@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 )
 
 // ErrClock: the ledger's mark is ahead of the clock.

@@ -15,12 +15,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/internal/bench"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/redisstore"
 	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 )

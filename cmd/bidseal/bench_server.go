@@ -19,9 +19,9 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"

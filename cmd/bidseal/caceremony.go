@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/spf13/cobra"
 )

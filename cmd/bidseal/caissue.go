@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
 

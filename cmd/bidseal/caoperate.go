@@ -12,7 +12,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
 

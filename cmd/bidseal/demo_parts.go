@@ -16,12 +16,12 @@ import (
 	"github.com/bidseal/bidseal/app/web"
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	demoplatform "github.com/bidseal/bidseal/demo-platform"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 	bidseal "github.com/bidseal/bidseal/sdk"
+	"github.com/bidseal/bidseal/trust"
 	"golang.org/x/sync/errgroup"
 )
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	bidseal "github.com/bidseal/bidseal/sdk"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // TestPlatformRenewal: a platform of the command line from its application to a

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/pelletier/go-toml/v2"

@@ -21,11 +21,11 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 	"github.com/skip2/go-qrcode"

@@ -55,7 +55,7 @@ func bans() []ban {
 			why: "protocol is the leaf that says what a challenge is; everything else stands on it",
 		},
 		{
-			from: []string{"./ca/trust/..."}, to: append([]string{"./internal/..."}, components...), but: []string{"./ca/trust/..."}, deep: true,
+			from: []string{"./trust/..."}, to: append([]string{"./internal/..."}, components...), but: []string{"./trust/..."}, deep: true,
 			why: "trust is a public leaf: SDK, relay and phone judge chains by it without carrying an authority",
 		},
 		{
@@ -68,7 +68,7 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./sdk/..."}, except: []string{"./sdk/sdktest/..."},
-			to: components, but: []string{"./sdk/...", "./ca/trust/...", "./pdfsign/..."}, deep: true,
+			to: components, but: []string{"./sdk/...", "./trust/...", "./pdfsign/..."}, deep: true,
 			why: "a platform embeds the SDK, not our servers",
 		},
 		{
@@ -98,7 +98,7 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./app/core/..."},
-			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./ca/trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
+			to:   append(append([]string{"./internal/...", gin, redis}, sqlEngines...), components...), but: []string{"./app/core/...", "./trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
 			why: "the phone core stands on the protocol, on trust and on the bodies of the authority's API alone",
 		},
 		{
@@ -106,19 +106,19 @@ func bans() []ban {
 			why: "the demo site is made to be copied: what it uses, any platform can use",
 		},
 		{
-			from: []string{"./relay/..."}, to: components, but: []string{"./relay/...", "./ca/trust/..."}, deep: true,
+			from: []string{"./relay/..."}, to: components, but: []string{"./relay/...", "./trust/..."}, deep: true,
 			why: "only cmd knows more than one component",
 		},
 		{
-			from: []string{"./ca/..."}, to: components, but: []string{"./ca/..."}, deep: true,
+			from: []string{"./ca/..."}, to: components, but: []string{"./ca/...", "./trust/..."}, deep: true,
 			why: "only cmd knows more than one component",
 		},
 		{
-			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./ca/trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
+			from: []string{"./app/..."}, except: []string{"./app/core/..."}, to: components, but: []string{"./app/...", "./trust/...", "./ca/caapi", "./ca/assistapi"}, deep: true,
 			why: "only cmd knows more than one component",
 		},
 		{
-			from: []string{"./pdfsign/..."}, to: components, but: []string{"./pdfsign/...", "./ca/trust/..."}, deep: true,
+			from: []string{"./pdfsign/..."}, to: components, but: []string{"./pdfsign/...", "./trust/..."}, deep: true,
 			why: "pdfsign is useful alone",
 		},
 		{
@@ -138,7 +138,7 @@ func bans() []ban {
 			why: "loggers are injected, and are slog's",
 		},
 		{
-			from: []string{"./protocol/...", "./ca/...", "./app/core/...", "./internal/..."}, to: []string{"math/rand", "math/rand/v2"},
+			from: []string{"./protocol/...", "./trust/...", "./ca/...", "./app/core/...", "./internal/..."}, to: []string{"math/rand", "math/rand/v2"},
 			why: "randomness near keys comes from crypto/rand alone",
 		},
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

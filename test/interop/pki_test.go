@@ -18,9 +18,9 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )

@@ -6,8 +6,8 @@ import (
 	"math/big"
 
 	"github.com/bidseal/bidseal/app/core/keys"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

@@ -2,8 +2,8 @@ package keystore
 
 import (
 	"github.com/bidseal/bidseal/app/core/keys"
-	"github.com/bidseal/bidseal/ca/trust"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/go-json-experiment/json/jsontext"
 )
 

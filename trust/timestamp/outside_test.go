@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	other "github.com/digitorus/timestamp"
 )
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // TestVerifyCRLs: among several lists only the newest counts that covers the

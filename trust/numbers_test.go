@@ -3,7 +3,7 @@ package trust_test
 import (
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 func TestCheckDigits(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
-	"github.com/bidseal/bidseal/ca/trust/timestamp"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )

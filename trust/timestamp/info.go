@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Info is what an authority states in a token (TSTInfo, RFC 3161 2.4.2).

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
 

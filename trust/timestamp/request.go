@@ -9,7 +9,7 @@ import (
 	"math/big"
 	"slices"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm3"
 )
 

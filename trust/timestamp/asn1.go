@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm3"
 )
 

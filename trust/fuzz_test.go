@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/trust"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // ours fails the test when an error escapes that is none of the package's.
