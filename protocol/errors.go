@@ -111,6 +111,7 @@ type Problem struct {
 	ServerTime int64           `json:"server_time,omitzero"` // Unix ms, with clock_skew
 	Winner     *ChallengeState `json:"winner,omitzero"`
 	RetryAfter int             `json:"retry_after,omitzero"` // seconds
+	RequestID  string          `json:"request_id,omitzero"`  // of the refused call, as the operator's log has it
 }
 
 // ProblemType is the media type of a Problem.

@@ -44,8 +44,9 @@ var (
 )
 
 const (
-	gin   = "github.com/gin-gonic/gin/..."
-	redis = "github.com/redis/go-redis/v9/..."
+	gin        = "github.com/gin-gonic/gin/..."
+	redis      = "github.com/redis/go-redis/v9/..."
+	prometheus = "github.com/prometheus/..."
 )
 
 func bans() []ban {
@@ -124,6 +125,18 @@ func bans() []ban {
 		{
 			from: []string{"./internal/..."}, to: components, deep: true,
 			why: "what two components share knows neither",
+		},
+		{
+			from: []string{"./internal/httpapi"}, to: []string{"./...", gin, prometheus, "golang.org/x/time/...", "github.com/hashicorp/..."}, but: []string{"./protocol/..."}, deep: true,
+			why: "the SDK's handler stands on httpapi: net/http, slog and the protocol are all that a platform links for it",
+		},
+		{
+			from: []string{"./sdk/..."}, to: []string{"./internal/httpapi/limit", "./internal/httpapi/meter", prometheus, "golang.org/x/time/...", "github.com/hashicorp/..."}, deep: true,
+			why: "a platform has limits and metrics of its own",
+		},
+		{
+			from: []string{"./..."}, except: []string{"./relay/...", "./ca/...", "./app/...", "./internal/httpapi/..."}, to: []string{"./internal/httpapi/limit", "./internal/httpapi/meter"},
+			why: "rates and metrics belong to the servers: relay, authority and app",
 		},
 		{
 			from: []string{"./..."}, except: []string{"./cmd/..."}, to: []string{"./cmd/..."},
