@@ -1,9 +1,10 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -52,21 +53,65 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// scrape reads the metrics where the operator does.
+func scrape(w *world) string {
+	rec := httptest.NewRecorder()
+	w.relay.AdminHandler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return rec.Body.String()
+}
+
 func TestMetrics(t *testing.T) {
 	w := newWorld(t)
 	c := w.platform.created(protocol.KindLogin, false)
 	next[protocol.WatchState](t, c.watchPage("", protocol.WatchBody{CID: c.cid, Watch: c.watch}))
-	resp, err := http.Get(w.server.URL + "/metrics")
-	must(t, err)
-	defer resp.Body.Close()
-	var b bytes.Buffer
-	_, err = b.ReadFrom(resp.Body)
-	must(t, err)
+	text := scrape(w)
 	for _, line := range []string{`bidseal_relay_transitions_total{kind="login",state="pending"} 1`, "bidseal_relay_connections 1",
-		`bidseal_relay_requests_total{code="ok",route="PUT /v1/challenges/:cid"} 1`} {
-		if !strings.Contains(b.String(), line) {
+		`bidseal_relay_requests_total{code="ok",method="PUT",route="/v1/challenges/:cid"} 1`} {
+		if !strings.Contains(text, line) {
 			t.Errorf("no %s", line)
 		}
+	}
+}
+
+// TestMetricsArePrivate: the public handler has them only where the operator said so.
+func TestMetricsArePrivate(t *testing.T) {
+	for public, want := range map[bool]int{false: http.StatusNotFound, true: http.StatusOK} {
+		w := newWorld(t, func(c *relay.Config) { c.PublicMetrics = public })
+		resp, err := http.Get(w.server.URL + "/metrics")
+		must(t, err)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("public %v: %s", public, resp.Status)
+		}
+	}
+}
+
+// TestStrangersMakeNoSeries: methods and paths that a caller invents take no
+// memory in the metrics.
+func TestStrangersMakeNoSeries(t *testing.T) {
+	w := newWorld(t)
+	series := func() (n int) {
+		for line := range strings.Lines(scrape(w)) {
+			if strings.HasPrefix(line, "bidseal_relay_request") {
+				n++
+			}
+		}
+		return n
+	}
+	call := func(i int) {
+		word := fmt.Sprintf("INVENTED%d", i)
+		for _, path := range []string{"/v1/" + word, "/v1/challenges/" + word} {
+			w.relay.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(word, path, nil))
+			w.relay.Handler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+		}
+	}
+	call(0)
+	before := series()
+	for i := range 10_000 {
+		call(i)
+	}
+	if after := series(); after != before || before == 0 {
+		t.Errorf("%d series, then %d", before, after)
 	}
 }
 

@@ -1,18 +1,13 @@
 package relay
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gin-gonic/gin"
 )
@@ -25,7 +20,7 @@ func (r *Relay) routes() (public, admin http.Handler) {
 	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
 	e := gin.New()
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
-	e.Use(r.guard)
+	e.Use(func(c *gin.Context) { c.Request.Pattern = c.FullPath() }) // what the meter and the log call the route
 	e.NoRoute(func(c *gin.Context) { r.refuse(c, notFound()) })
 
 	one := e.Group("/v1/challenges/:cid")
@@ -47,14 +42,22 @@ func (r *Relay) routes() (public, admin http.Handler) {
 	e.GET("/v1/info", func(c *gin.Context) { r.answer(c, r.Info(), nil) })
 	e.GET("/v1/ledger/head", r.onLedgerHead)
 	r.health(e)
-	if !r.cfg.PrivateMetrics {
-		e.GET("/metrics", gin.WrapH(r.metrics.handler()))
+	// the set of routes is complete before the meter of them is made
+	var routes []string
+	for _, route := range e.Routes() {
+		routes = append(routes, route.Path)
+	}
+	r.metrics = newMetrics(routes)
+	if r.cfg.PublicMetrics {
+		e.GET("/metrics", gin.WrapH(r.metrics.Handler()))
 	}
 
 	a := gin.New()
 	r.health(a)
-	a.GET("/metrics", gin.WrapH(r.metrics.handler()))
-	return e, a
+	a.GET("/metrics", gin.WrapH(r.metrics.Handler()))
+	r.api = httpapi.New(r.log)
+	r.api.Done = r.metrics.Done
+	return r.api.Handler(e), a
 }
 
 func (r *Relay) health(e *gin.Engine) {
@@ -72,97 +75,24 @@ func (r *Relay) health(e *gin.Engine) {
 	})
 }
 
-// guard turns a panic into "internal" and counts.
-func (r *Relay) guard(c *gin.Context) {
-	defer func() {
-		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel of net/http, compared as it compares it
-				panic(p)
-			}
-			r.log.LogAttrs(c.Request.Context(), slog.LevelError, "panic", slog.Any("value", p), slog.String("stack", string(debug.Stack())))
-			if !c.Writer.Written() {
-				r.refuse(c, &protocol.Error{Code: protocol.CodeInternal})
-			}
-		}
-	}()
-	c.Next()
-}
-
 // answer writes v as JSON, or the problem of err.
 func (r *Relay) answer(c *gin.Context, v any, err error) {
 	if err != nil {
 		r.refuse(c, err)
 		return
 	}
-	raw, err := protocol.EncodeJSON(v)
-	if err != nil {
-		r.refuse(c, err)
-		return
-	}
-	r.write(c, http.StatusOK, "application/json", raw, "ok")
+	r.api.JSON(c.Writer, c.Request, v)
 }
 
-// refuse writes the one form of a refusal: RFC 9457.
+// refuse writes the problem of err and ends the handling.
 func (r *Relay) refuse(c *gin.Context, err error) {
-	if errors.Is(err, context.Canceled) {
-		c.Abort() // the caller is gone
-		return
-	}
-	p := protocol.ProblemOf(err)
-	if p.Code == protocol.CodeInternal {
-		r.log.LogAttrs(c.Request.Context(), slog.LevelError, "internal", slog.String("route", c.FullPath()), slog.Any("error", err))
-	}
-	if p.RetryAfter > 0 {
-		c.Header("Retry-After", strconv.Itoa(p.RetryAfter))
-	}
-	raw, err := protocol.EncodeJSON(p)
-	if err != nil {
-		raw = []byte(`{}`)
-	}
-	r.write(c, p.Status, protocol.ProblemType, raw, string(p.Code))
+	r.api.Refuse(c.Writer, c.Request, err)
 	c.Abort()
-}
-
-func (r *Relay) write(c *gin.Context, status int, media string, raw []byte, code string) {
-	c.Header("Cache-Control", "no-store")
-	c.Header("X-Content-Type-Options", "nosniff")
-	c.Data(status, media, raw)
-	route := c.FullPath()
-	if route == "" {
-		route = "none"
-	}
-	r.metrics.requests.WithLabelValues(c.Request.Method+" "+route, code).Inc()
 }
 
 // readBody reads at most limit bytes, within Limits.BodyTimeout.
 func (r *Relay) readBody(c *gin.Context, limit int64) ([]byte, error) {
-	req := c.Request
-	if req.Header.Get("Content-Encoding") != "" {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "bodies are not encoded")
-	}
-	if req.ContentLength == 0 {
-		return nil, nil
-	}
-	if req.ContentLength > limit {
-		return nil, protocol.Errorf(protocol.CodeTooLarge, "body of %d bytes, at most %d", req.ContentLength, limit)
-	}
-	ctl := http.NewResponseController(c.Writer)
-	if err := ctl.SetReadDeadline(time.Now().Add(r.limits.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return nil, err
-	}
-	// bytes.MinRead beyond what was announced, so that the end is found without growing
-	body := bytes.NewBuffer(make([]byte, 0, min(max(req.ContentLength, 0), maxSmallBody)+bytes.MinRead))
-	if _, err := body.ReadFrom(io.LimitReader(req.Body, limit+1)); err != nil {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "body broke off")
-	}
-	raw := body.Bytes()
-	if int64(len(raw)) > limit {
-		return nil, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", limit)
-	}
-	if err := ctl.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return nil, err
-	}
-	return raw, nil
+	return httpapi.Body(c.Writer, c.Request, limit, r.limits.BodyTimeout)
 }
 
 // query reads the query parameters, of which only the named ones may stand there, once each.

@@ -114,7 +114,7 @@ func (r *Relay) admit(ctx context.Context, device string) error {
 	if denied {
 		return protocol.Errorf(protocol.CodeForbidden, "the device is blocked")
 	}
-	return r.rates.allow(device, r.limits.CallsPerDevice)
+	return r.rates.Allow(device)
 }
 
 // challengeID reads the id of the path.

@@ -1,20 +1,18 @@
 package relay
 
 import (
-	"net/http"
 	"sync/atomic"
 
+	"github.com/bidseal/bidseal/internal/httpapi/meter"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are the relay's own registry. Labels come from small fixed sets.
+// metrics are the meter of the API and what else the relay counts. Labels come
+// from small fixed sets.
 type metrics struct {
-	registry      *prometheus.Registry
+	*meter.Meter
 	transitions   *prometheus.CounterVec
-	requests      *prometheus.CounterVec
 	storeFailures prometheus.Counter
 	feedEvents    prometheus.Counter
 
@@ -22,12 +20,10 @@ type metrics struct {
 	polling     atomic.Int64
 }
 
-func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
+func newMetrics(routes []string) *metrics {
+	m := &metrics{Meter: meter.New("relay", routes)}
 	m.transitions = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bidseal_relay_transitions_total",
 		Help: "Challenges that reached a state."}, []string{"kind", "state"})
-	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bidseal_relay_requests_total",
-		Help: "HTTP calls by route and outcome code."}, []string{"route", "code"})
 	m.storeFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "bidseal_relay_store_failures_total",
 		Help: "Operations of the store that failed."})
 	m.feedEvents = prometheus.NewCounter(prometheus.CounterOpts{Name: "bidseal_relay_feed_events_total",
@@ -35,17 +31,12 @@ func newMetrics() *metrics {
 	gauge := func(name, help string, v *atomic.Int64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(v.Load()) })
 	}
-	m.registry.MustRegister(m.transitions, m.requests, m.storeFailures, m.feedEvents,
+	m.Register(m.transitions, m.storeFailures, m.feedEvents,
 		gauge("bidseal_relay_connections", "Open WebSockets.", &m.connections),
-		gauge("bidseal_relay_long_polls", "Waiting long-polls.", &m.polling),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		gauge("bidseal_relay_long_polls", "Waiting long-polls.", &m.polling))
 	return m
 }
 
 func (m *metrics) moved(kind protocol.Kind, state protocol.State) {
 	m.transitions.WithLabelValues(string(kind), string(state)).Inc()
-}
-
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
@@ -200,7 +201,11 @@ func TestForeignAndUnknown(t *testing.T) {
 		if resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s %s", path, resp.Status, b.Bytes())
 		}
-		return b.String()
+		id := resp.Header.Get(httpapi.HeaderRequestID) // all that may differ
+		if strings.Count(b.String(), id) != 1 {
+			t.Errorf("%s: id %q in %s", path, id, b.Bytes())
+		}
+		return strings.Replace(b.String(), id, "", 1)
 	}
 	ack := encode(t, protocol.AckBody{Result: make([]byte, 32)})
 	fail := encode(t, protocol.FailBody{Code: protocol.CodeMatchFailed})

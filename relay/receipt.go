@@ -10,6 +10,7 @@ import (
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // maxReceiptSkew is how far a receipt's time may be from the relay's.
@@ -113,7 +114,7 @@ func (r *Relay) relayEnds(next func(protocol.Progress, int64) (protocol.Progress
 // verdicts on receipts are never kept.
 type certCache struct {
 	anchors *trust.Store
-	cache   *lru[[32]byte, verifiedCert]
+	cache   *lru.Cache[[32]byte, verifiedCert]
 }
 
 type verifiedCert struct {
@@ -132,7 +133,7 @@ func (cc *certCache) key(chain []protocol.Bytes, now time.Time) (crypto.PublicKe
 		ders[i] = der
 	}
 	id := chainID(cc.anchors.Version(), ders)
-	if v, ok := cc.cache.get(id); ok && !now.Before(v.notBefore) && !now.After(v.notAfter) {
+	if v, ok := cc.cache.Get(id); ok && !now.Before(v.notBefore) && !now.After(v.notAfter) {
 		return v.key, nil
 	}
 	certs, err := trust.ParseChain(ders)
@@ -152,7 +153,7 @@ func (cc *certCache) key(chain []protocol.Bytes, now time.Time) (crypto.PublicKe
 			v.notAfter = c.NotAfter
 		}
 	}
-	cc.cache.put(id, v)
+	cc.cache.Add(id, v)
 	return v.key, nil
 }
 

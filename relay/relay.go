@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/httpapi/limit"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -32,8 +34,8 @@ type Config struct {
 	Logger    *slog.Logger
 	Origins   []string // web origins whose pages may watch any platform's challenges
 	Limits    Limits
-	// PrivateMetrics keeps /metrics off Handler; AdminHandler serves it.
-	PrivateMetrics bool
+	// PublicMetrics serves /metrics on Handler, too; AdminHandler always does.
+	PublicMetrics bool
 }
 
 // Relay carries challenges between platforms and phones. It is safe for
@@ -56,8 +58,9 @@ type Relay struct {
 	platforms *platformCache
 	denied    *lookup[string, bool]
 	origins   *lookup[struct{}, []string]
-	rates     *rateLimiter
+	rates     *limit.Limiter[string]
 	metrics   *metrics
+	api       *httpapi.API
 	wheel     *wheel
 	pages     *dispatcher
 	upgrades  *upgraders
@@ -77,6 +80,7 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Logger = httpapi.Logger(cfg.Logger)
 	if cfg.Anchors == nil || cfg.LedgerKey == nil || cfg.Store == nil || cfg.Outcomes == nil || cfg.Directory == nil ||
 		cfg.Bus == nil || cfg.Clock == nil || len(cfg.PassKeys) == 0 {
 		return nil, errors.New("relay: anchors, pass keys, ledger key, store, outcomes, directory, bus and clock are required")
@@ -115,13 +119,17 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 		return nil, fmt.Errorf("relay: read store id: %w", err)
 	}
 	l := cfg.Limits
+	rates, err := limit.New[string](float64(l.CallsPerDevice)/l.RateWindow.Seconds(), l.CallsPerDevice, l.CachedCerts, cfg.Clock)
+	if err != nil {
+		return nil, fmt.Errorf("relay: calls per device: %w", err)
+	}
 	r := &Relay{
 		cfg: cfg, authority: authority, ledgerKey: key, sign: SignPromises(cfg.LedgerKey), log: cfg.Logger, limits: l,
 		hub: newHub(cfg.Bus), gate: newGate(l.Verifications, l.Queue), turns: newTurns(),
 		platforms: newPlatformCache(cfg.Directory, cfg.Clock, l.LookupTTL),
 		denied:    newLookup(l.CachedCerts, l.LookupTTL, cfg.Clock, cfg.Directory.Denied),
 		origins:   newLookup(1, l.LookupTTL, cfg.Clock, allOrigins(cfg.Directory)),
-		rates:     newRateLimiter(cfg.Clock, l.RateWindow, l.CachedCerts),
+		rates:     rates,
 		wheel:     newWheel(l.PingEvery), stop: make(chan struct{}),
 	}
 	r.storeID.Store(&id)
@@ -131,7 +139,6 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 	}
 	r.pages = newDispatcher(r.showPages)
 	r.upgrades = newUpgraders()
-	r.metrics = newMetrics()
 	r.handler, r.admin = r.routes()
 	r.detach = cfg.Bus.Attach(r)
 	return r, nil

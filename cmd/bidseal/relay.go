@@ -32,10 +32,11 @@ const (
 type relayConfig struct {
 	// Data is the folder of the database.
 	Data string `toml:"data"`
-	// Listen is the address of the public API, Admin that of /metrics and the
-	// health checks; empty serves them on Listen, too.
-	Listen string `toml:"listen"`
-	Admin  string `toml:"admin"`
+	// Listen is the address of the public API, Admin that of /metrics and of the
+	// health checks, which Listen has, too. PublicMetrics serves /metrics on Listen.
+	Listen        string `toml:"listen"`
+	Admin         string `toml:"admin"`
+	PublicMetrics bool   `toml:"public_metrics"`
 	// Origin under which platforms and phones know the relay.
 	Origin string `toml:"origin"`
 	// Roots are PEM files with the anchors of users' and platforms' certificates.
@@ -263,7 +264,7 @@ func newRelay(ctx context.Context, config relayConfig, store *sqlstore.Store, st
 	}
 	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
 		Store: state.store, Outcomes: store, Directory: store, Bus: state.bus, Clock: time.Now, Logger: log,
-		Origins: config.Origins, Limits: limits, PrivateMetrics: config.Admin != ""})
+		Origins: config.Origins, Limits: limits, PublicMetrics: config.PublicMetrics})
 }
 
 // withStore opens the database of a running or stopped relay.
