@@ -13,8 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -104,48 +104,11 @@ func (n *demoNet) remember(data string) error {
 	return writePrivate(filepath.Join(data, demoNetFile), raw)
 }
 
-// Timeouts of every server the binary runs. Long-polls last 25 s.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 60 * time.Second
-	idleTimeout       = 120 * time.Second
-	drainTimeout      = 10 * time.Second
-	maxHeader         = 32 << 10
-)
-
-// newServer is an http.Server with the binary's limits.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
 // serveUntil serves h on l until ctx ends, then lets requests in flight finish.
 // drain, where given, runs first: it closes what does not end by itself.
 func serveUntil(ctx context.Context, g *errgroup.Group, l net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger, drain func(context.Context)) {
-	srv := newServer(h, log)
 	if secure != nil {
 		l = tls.NewListener(l, secure)
 	}
-	g.Go(func() error {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve %s: %w", l.Addr(), err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer cancel()
-		if drain != nil {
-			drain(end)
-		}
-		if err := srv.Shutdown(end); err != nil {
-			return srv.Close()
-		}
-		return nil
-	})
+	g.Go(func() error { return httpapi.Serve(ctx, httpapi.NewServer(h, log), l, drain) })
 }

@@ -164,6 +164,12 @@ func spkiOf(t *testing.T, key crypto.PublicKey) []byte {
 // serveBriefly runs `relay serve` on a free port until do returns.
 func serveBriefly(t *testing.T, f relayFolder, do func(base string)) {
 	t.Helper()
+	serveBrieflyWithAdmin(t, f, func(base, _ string) { do(base) })
+}
+
+// serveBrieflyWithAdmin tells where the operator's listener is, too.
+func serveBrieflyWithAdmin(t *testing.T, f relayFolder, do func(base, admin string)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out, in := io.Pipe()
@@ -183,7 +189,7 @@ func serveBriefly(t *testing.T, f relayFolder, do func(base string)) {
 		<-ended
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
-	do("http://" + ready.Listen)
+	do("http://"+ready.Listen, "http://"+ready.Admin)
 	cancel()
 	if code := <-ended; code != exitOK {
 		t.Fatalf("exit code %d\n%s", code, stderr.String())
@@ -196,7 +202,7 @@ func TestRelayServe(t *testing.T) {
 	fatal(t, err)
 	block, _ := pem.Decode(public)
 	serveBriefly(t, f, func(base string) {
-		for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/ledger/head", "/v1/info"} {
+		for _, path := range []string{"/healthz", "/readyz", "/v1/ledger/head", "/v1/info"} {
 			resp, err := http.Get(base + path) //nolint:noctx // a test
 			fatal(t, err)
 			raw, err := io.ReadAll(resp.Body)
@@ -218,6 +224,35 @@ func TestRelayServe(t *testing.T) {
 	info, err := os.Stat(filepath.Join(f.dir, relayKeyFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the ledger's key: %v, %v", info, err)
+	}
+}
+
+// TestRelayMetricsArePrivate: they stand on the operator's listener, and on the
+// public one only where the configuration says so.
+func TestRelayMetricsArePrivate(t *testing.T) {
+	f := newRelayFolder(t)
+	status := func(url string) int {
+		t.Helper()
+		resp, err := http.Get(url) //nolint:noctx // a test
+		fatal(t, err)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	text, err := os.ReadFile(f.config)
+	fatal(t, err)
+	for public, want := range map[string]int{"": http.StatusNotFound, "public_metrics = true\n": http.StatusOK} {
+		config := strings.ReplaceAll(strings.ReplaceAll(string(text), "admin = ''\n", ""), "public_metrics = false\n", "")
+		fatal(t, os.WriteFile(f.config, []byte("admin = '127.0.0.1:0'\n"+public+config), 0o600))
+		serveBrieflyWithAdmin(t, f, func(base, admin string) {
+			if got := status(base + "/metrics"); got != want {
+				t.Errorf("%q: /metrics for everybody: %d, want %d", public, got, want)
+			}
+			for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+				if got := status(admin + path); got != http.StatusOK {
+					t.Errorf("%q: %s for the operator: %d", public, path, got)
+				}
+			}
+		})
 	}
 }
 
