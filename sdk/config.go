@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -100,6 +101,7 @@ func (c Config) withDefaults() (Config, *trust.Verified, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Logger = httpapi.Logger(c.Logger)
 	if c.HTTP == nil {
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: idleConnections,
 			TLSHandshakeTimeout: shortCall, ResponseHeaderTimeout: longCall, IdleConnTimeout: time.Minute}

@@ -3,15 +3,14 @@ package bidseal
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/sdk/widget"
 )
@@ -47,7 +46,8 @@ func (c *Client) LoginHandler(options HandlerOptions) http.Handler {
 	if len(c.config.Origins) == 0 {
 		c.config.Logger.Warn("no origin is configured: every call of a waiting page will be refused")
 	}
-	h := &loginHandler{client: c, options: options}
+	h := &loginHandler{client: c, options: options, api: httpapi.New(c.config.Logger)}
+	h.api.Show = shown
 	mux := http.NewServeMux()
 	mux.Handle("GET /widget.js", widget.Handler())
 	mux.HandleFunc("POST /start", h.endpoint(h.start))
@@ -55,12 +55,13 @@ func (c *Client) LoginHandler(options HandlerOptions) http.Handler {
 	mux.HandleFunc("POST /renew", h.endpoint(h.owned(h.renew)))
 	mux.HandleFunc("POST /finish", h.endpoint(h.owned(h.finish)))
 	mux.HandleFunc("POST /cancel", h.endpoint(h.owned(h.cancel)))
-	return mux
+	return h.api.Handler(mux)
 }
 
 type loginHandler struct {
 	client  *Client
 	options HandlerOptions
+	api     *httpapi.API
 }
 
 // pageCallBody is what the element sends.
@@ -84,48 +85,25 @@ func (h *loginHandler) endpoint(do func(*pageRequest) (any, error)) http.Handler
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), pageCall)
 		defer cancel()
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
 		p, err := h.check(w, r.WithContext(ctx))
 		var answer any
 		if err == nil {
 			answer, err = do(p)
 		}
 		if err != nil {
-			h.refuse(w, r, err)
+			h.api.Refuse(w, r, err)
 			return
 		}
-		raw, err := protocol.EncodeJSON(answer)
-		if err != nil {
-			h.refuse(w, r, err)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, err = w.Write(raw)
-		h.client.logSweep(r.Context(), "answer a page", err)
+		h.api.JSON(w, r, answer)
 	}
 }
 
-func (h *loginHandler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	p := ProblemOf(err)
-	if p.Code == protocol.CodeInternal && r.Context().Err() == nil {
-		h.client.config.Logger.ErrorContext(r.Context(), "waiting page", "path", r.URL.Path, "error", err)
+// shown is what the page of a bidder is told: details are for developers.
+func shown(p protocol.Problem) protocol.Problem {
+	if p.Side != protocol.SidePlatform {
+		p.Detail = ""
 	}
-	if p.Detail != "" && p.Side != protocol.SidePlatform {
-		p.Detail = "" // for developers, not for the page of a bidder
-	}
-	raw, err := protocol.EncodeJSON(p)
-	if err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	if p.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
-	}
-	w.Header().Set("Content-Type", protocol.ProblemType)
-	w.WriteHeader(p.Status)
-	_, err = w.Write(raw)
-	h.client.logSweep(r.Context(), "answer a page", err)
+	return p
 }
 
 // check holds the rules of where a call may come from: a script of the
@@ -143,12 +121,9 @@ func (h *loginHandler) check(w http.ResponseWriter, r *http.Request) (*pageReque
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); media != "application/json" {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "want application/json")
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxPageBody+1))
+	raw, err := httpapi.Body(w, r, maxPageBody, 0) // the platform's server bounds the time
 	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeNetwork, "read the call: %v", err)
-	}
-	if len(raw) > maxPageBody {
-		return nil, protocol.Errorf(protocol.CodeTooLarge, "call of more than %d bytes", maxPageBody)
+		return nil, err
 	}
 	if err := protocol.DecodeJSON(raw, &p.body); err != nil {
 		return nil, err

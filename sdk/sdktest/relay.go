@@ -9,11 +9,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gorilla/websocket"
 )
@@ -26,6 +28,7 @@ type Relay struct {
 	apiKey   crypto.PublicKey
 	ledger   *ecdsa.PrivateKey
 	issuer   *ecdsa.PrivateKey // of device passes
+	api      *httpapi.API
 	server   *httptest.Server
 
 	mu         sync.Mutex
@@ -58,7 +61,7 @@ type challenge struct {
 }
 
 func newRelay(clock *Clock, platform string, apiKey crypto.PublicKey) (*Relay, error) {
-	r := &Relay{clock: clock, platform: platform, apiKey: apiKey, challenges: make(map[protocol.CID]*challenge),
+	r := &Relay{clock: clock, platform: platform, apiKey: apiKey, api: httpapi.New(slog.New(slog.DiscardHandler)), challenges: make(map[protocol.CID]*challenge),
 		head: make([]byte, protocol.HashSize), changed: make(chan struct{}), sockets: make(map[*websocket.Conn]bool), calls: make(map[string]int)}
 	var err error
 	if r.ledger, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

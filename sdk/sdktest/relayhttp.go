@@ -5,11 +5,11 @@ import (
 	"context"
 	"crypto"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gorilla/websocket"
@@ -33,33 +33,11 @@ func (r *Relay) handler() http.Handler {
 	mux.HandleFunc("GET /v1/feed", r.feed)
 	mux.HandleFunc("GET /v1/feed/ws", r.socket)
 	mux.HandleFunc("GET /v1/watch", r.watch)
-	return mux
+	return r.api.Handler(mux)
 }
 
 // endpoint answers one call; the relay's lock is held while it runs.
 type endpoint func(who caller, cid protocol.CID, body []byte) (any, error)
-
-func refuse(w http.ResponseWriter, err error) {
-	p := protocol.ProblemOf(err)
-	raw, encodeErr := protocol.EncodeJSON(p)
-	if encodeErr != nil {
-		http.Error(w, encodeErr.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", protocol.ProblemType)
-	w.WriteHeader(p.Status)
-	_, _ = w.Write(raw)
-}
-
-func answer(w http.ResponseWriter, v any) {
-	raw, err := protocol.EncodeJSON(v)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(raw)
-}
 
 // authenticate tells who calls, as wire.go says: a signature is the platform's,
 // pass and proof are a phone's.
@@ -99,18 +77,19 @@ func (r *Relay) authenticate(req *http.Request, body []byte) (caller, error) {
 
 func (r *Relay) serve(action string, do endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(req.Body, protocol.MaxRequestBody))
+		body, err := httpapi.Body(w, req, protocol.MaxRequestBody, 0)
 		if err != nil {
+			r.api.Refuse(w, req, err)
 			return
 		}
 		who, err := r.authenticate(req, body)
 		if err != nil {
-			refuse(w, err)
+			r.api.Refuse(w, req, err)
 			return
 		}
 		cid, err := protocol.ParseCID(req.PathValue("cid"))
 		if err != nil {
-			refuse(w, err)
+			r.api.Refuse(w, req, err)
 			return
 		}
 		if action == "read" {
@@ -123,10 +102,10 @@ func (r *Relay) serve(action string, do endpoint) http.HandlerFunc {
 		v, err := do(who, cid, bytes.Clone(body))
 		r.mu.Unlock()
 		if err != nil {
-			refuse(w, err)
+			r.api.Refuse(w, req, err)
 			return
 		}
-		answer(w, v)
+		r.api.JSON(w, req, v)
 	}
 }
 
@@ -161,7 +140,7 @@ func (r *Relay) await(req *http.Request, done func() bool) error {
 
 func (r *Relay) feed(w http.ResponseWriter, req *http.Request) {
 	if who, err := r.authenticate(req, nil); err != nil || who.device != "" {
-		refuse(w, errors.Join(protocol.Errorf(protocol.CodeUnauthorized, "the feed is the platform's"), err))
+		r.api.Refuse(w, req, errors.Join(protocol.Errorf(protocol.CodeUnauthorized, "the feed is the platform's"), err))
 		return
 	}
 	var page protocol.FeedPage
@@ -170,7 +149,7 @@ func (r *Relay) feed(w http.ResponseWriter, req *http.Request) {
 		return len(page.Events) > 0
 	})
 	if err == nil {
-		answer(w, page)
+		r.api.JSON(w, req, page)
 	}
 }
 
@@ -180,7 +159,7 @@ func (r *Relay) socket(w http.ResponseWriter, req *http.Request) {
 	refused := r.noSockets
 	r.mu.Unlock()
 	if err != nil || who.device != "" || refused {
-		refuse(w, protocol.Errorf(protocol.CodeUnauthorized, "no feed: %v", err))
+		r.api.Refuse(w, req, protocol.Errorf(protocol.CodeUnauthorized, "no feed: %v", err))
 		return
 	}
 	up := websocket.Upgrader{Subprotocols: []string{protocol.FeedSubprotocol}}
@@ -228,7 +207,7 @@ func (r *Relay) watch(w http.ResponseWriter, req *http.Request) {
 	refused := r.noSockets || r.down
 	r.mu.Unlock()
 	if refused {
-		refuse(w, protocol.Errorf(protocol.CodeUnavailable, "no sockets"))
+		r.api.Refuse(w, req, protocol.Errorf(protocol.CodeUnavailable, "no sockets"))
 		return
 	}
 	up := websocket.Upgrader{Subprotocols: []string{protocol.WatchSubprotocol}, CheckOrigin: func(*http.Request) bool { return true }}
