@@ -152,6 +152,9 @@ func (c *Ceremony) perform(ctx context.Context, dir string) ([]Fingerprint, erro
 	if err := writeNew(filepath.Join(dir, configFile), raw); err != nil {
 		return nil, err
 	}
+	if err := c.writeTrust(dir, m); err != nil {
+		return nil, err
+	}
 	if err := c.writeDatabase(ctx, dir, m, prints); err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestCeremony(t *testing.T) {
 	f := newFixture(t)
-	store, err := trust.NewStore(f.Root())
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
 	must(t, err)
 	cert, err := f.responderCertificate(t.Context(), f.issuers.current())
 	must(t, err)

@@ -61,10 +61,14 @@ func (a *Authority) NewEnrolmentCode(ctx context.Context, r CodeRequest) (*caapi
 	}
 	until := a.now().Add(r.Expires).Unix()
 	code := codeRow{kind: opNew, subject: r.Subject, validity: r.Validity}
+	file, err := a.codeFile(text, until, code)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.db.Update(ctx, func(tx *sql.Tx) error { return a.storeCode(ctx, tx, digest, until, code) }); err != nil {
 		return nil, err
 	}
-	return a.codeFile(text, until, code), nil
+	return file, nil
 }
 
 // drawCode draws a code and answers its text and its digest.
@@ -100,12 +104,16 @@ func (a *Authority) storeCode(ctx context.Context, tx *sql.Tx, digest string, un
 }
 
 // codeFile is what the operator hands out.
-func (a *Authority) codeFile(text string, until int64, c codeRow) *caapi.EnrolmentFile {
+func (a *Authority) codeFile(text string, until int64, c codeRow) (*caapi.EnrolmentFile, error) {
+	believed, err := a.TrustFile()
+	if err != nil {
+		return nil, err
+	}
 	root := trust.Digest(a.root)
 	return &caapi.EnrolmentFile{
 		V: caapi.Version, CA: a.publicURL, Code: text, Expires: until, Subject: c.subject, Operation: c.kind, Lineage: c.lineage, Serial: c.predecessor,
-		Roots: []string{hex.EncodeToString(root[:])},
-	}
+		Roots: []string{hex.EncodeToString(root[:])}, Trust: believed,
+	}, nil
 }
 
 // checkCodeRequest lints a certificate for the subject, so that a code which

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +57,7 @@ type Config struct {
 	// DocumentationOIDs acknowledges identifiers under the arc for
 	// documentation, which belong to nobody: a demonstration's.
 	DocumentationOIDs bool `toml:"documentation_oids" comment:"Take identifiers under 1.3.6.1.4.1.32473, the arc for documentation. For demonstrations alone: they belong to nobody,\nand what stands in issued certificates cannot be changed. Get an arc of your own (free: iana.org, enterprise numbers)."`
-	// OIDs of extensions; empty ones take trust.DefaultOIDs.
+	// OIDs of extensions; empty ones take trust.DocumentationOIDs.
 	OIDs OIDConfig `toml:"oids" comment:"Identifiers of extensions and key usages. Everyone who verifies has to know them; they never change."`
 	// Keys that are made in a hardware security module: purpose (root, issuing,
 	// ocsp, tsa, pass, audit) to RFC 7512 URI, without a PIN. Keys that are not
@@ -100,7 +99,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 
 // DefaultConfig is a complete configuration but for the base URL.
 func DefaultConfig() Config {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	return Config{
 		Name: "BidSeal CA", Country: "CN", Family: issuance.SM2, RootYears: 20, IssuingYears: 10,
 		OrganisationIdentity: issuance.IdentityNone, PersonIdentity: issuance.IdentityHashed,
@@ -179,7 +178,7 @@ func (c *Config) keyFamily(purpose string) issuance.Family {
 }
 
 func (c *Config) oids() (trust.OIDs, error) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	for _, f := range []struct {
 		text string
 		into *asn1.ObjectIdentifier
@@ -192,35 +191,13 @@ func (c *Config) oids() (trust.OIDs, error) {
 		if f.text == "" {
 			continue
 		}
-		id, err := parseOID(f.text)
+		id, err := trust.ParseOID(f.text)
 		if err != nil {
 			return oids, err
 		}
 		*f.into = id
 	}
-	all := []asn1.ObjectIdentifier{oids.Lineage, oids.Role, oids.PlatformID, oids.PlatformUsage, oids.SealMakerUsage, oids.OperatorUsage,
-		oids.Identity, oids.TimestampPolicy, oids.CreditCode}
-	for i, id := range all {
-		if slices.ContainsFunc(all[:i], id.Equal) {
-			return oids, fmt.Errorf("identifier %v stands for two things", id)
-		}
-	}
-	return oids, nil
-}
-
-func parseOID(text string) (asn1.ObjectIdentifier, error) {
-	var id asn1.ObjectIdentifier
-	for arc := range strings.SplitSeq(text, ".") {
-		n, err := strconv.Atoi(arc)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("identifier %q", text)
-		}
-		id = append(id, n)
-	}
-	if len(id) < 3 || id[0] > 2 {
-		return nil, fmt.Errorf("identifier %q", text)
-	}
-	return id, nil
+	return oids, oids.Check()
 }
 
 // Names of the authorities, in file names and URLs.

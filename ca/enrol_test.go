@@ -19,12 +19,12 @@ import (
 func TestEnrolGivesADualCertificate(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	store, err := trust.NewStore(f.Root())
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
 	must(t, err)
 	for usage, leaf := range map[trust.Usage]*smx509.Certificate{trust.Signing: e.sign, trust.Encryption: e.encr} {
 		v, err := store.Verify([]*smx509.Certificate{leaf, f.Issuing()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: usage})
 		must(t, err)
-		id, err := trust.ReadIdentity(v, f.OIDs())
+		id, err := trust.ReadIdentity(v)
 		must(t, err)
 		want := trust.Identity{Anchor: id.Anchor, Lineage: e.answer.Lineage, Kind: trust.Organisation, CommonName: "张三",
 			Organisation: "示例建设有限公司", CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin}

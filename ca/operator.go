@@ -315,7 +315,7 @@ func (a *Authority) operatorCertificate(ctx context.Context, q kmc.Querier, seri
 	if by == nil {
 		return nil, "", fmt.Errorf("issuer %s of an operator's certificate", issuer)
 	}
-	store, err := trust.NewStoreWithOIDs(a.oids, a.root)
+	store, err := trust.NewStore(a.TrustAuthority())
 	if err != nil {
 		return nil, "", err
 	}

@@ -115,7 +115,7 @@ func VerifyRecord(raw []byte, root *smx509.Certificate) error {
 		return errors.New("record: the digest is another one")
 	}
 	dotted, text64, _ := strings.Cut(signature, " ")
-	id, err := parseOID(dotted)
+	id, err := trust.ParseOID(dotted)
 	if err != nil {
 		return fmt.Errorf("record: signature: %w", err)
 	}

@@ -23,7 +23,7 @@ func (f *fixture) believed(t *testing.T, a *Authority, leaf *smx509.Certificate,
 	if i == nil {
 		t.Fatalf("no %s", issuer)
 	}
-	store, err := trust.NewStore(f.Root())
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
 	must(t, err)
 	_, err = store.Verify([]*smx509.Certificate{leaf, i.Certificate()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: trust.Signing})
 	must(t, err)

@@ -163,7 +163,9 @@ func (a *Authority) authorise(ctx context.Context, serial string, code codeRow, 
 		if err := a.voidCodes(ctx, tx, p.lineage.id, codeVoid, "another code was made"); err != nil {
 			return err
 		}
-		file = a.codeFile(text, until, code)
+		if file, err = a.codeFile(text, until, code); err != nil {
+			return err
+		}
 		return a.storeCode(ctx, tx, digest, until, code)
 	})
 	return file, err

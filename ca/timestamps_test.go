@@ -31,7 +31,7 @@ func (f *fixture) stamp(t testing.TB, a *Authority) (*timestamp.Stamp, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := trust.NewStore(f.Root())
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
 	must(t, err)
 	stamp, err := timestamp.Verify(token, timestamp.Options{Anchors: store, Imprint: imprint, Nonce: nonce, Policy: a.OIDs().TimestampPolicy})
 	must(t, err)

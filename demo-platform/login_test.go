@@ -9,7 +9,6 @@ import (
 
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // waiting is what the waiting element reads of an answer.
@@ -122,7 +121,11 @@ func TestEvidenceIsStampedLater(t *testing.T) {
 	})
 	_, rest, _ := strings.Cut(v.page("/account"), "/account/evidence/")
 	cid, _, _ := strings.Cut(rest, `"`)
-	verifier := bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}
+	anchors, err := env.Authority.Anchors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := bidseal.Verifier{Anchors: anchors}
 	for i, step := range []struct{ down, stamped bool }{{true, false}, {false, true}, {true, true}} {
 		env.Authority.SetTimestampsDown(step.down)
 		report, err := verifier.VerifyEvidence([]byte(text(t, v.get("/account/evidence/"+cid))))
@@ -145,8 +148,11 @@ func checkEvidence(t *testing.T, v *visitor, env *sdktest.Env, serial string) {
 	if name := answer.Header.Get("Content-Disposition"); name != `attachment; filename="bidseal-evidence-`+cid[:8]+`.json"` {
 		t.Errorf("the evidence is saved by %q", name)
 	}
-	var verifier bidseal.Verifier
-	verifier.Roots = append(verifier.Roots, env.Authority.Root())
+	anchors, err := env.Authority.Anchors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := bidseal.Verifier{Anchors: anchors}
 	report, err := verifier.VerifyEvidence([]byte(text(t, answer)))
 	if err != nil {
 		t.Fatalf("the evidence does not verify: %v", err)

@@ -54,7 +54,7 @@ type Registration struct {
 
 // ReadRegistration reads and checks a registration against the relay's anchors:
 // the chain has to be one of a platform, and to name the platform and its name.
-func ReadRegistration(raw []byte, anchors *trust.Store, oids trust.OIDs, now time.Time) (*Platform, error) {
+func ReadRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platform, error) {
 	var reg Registration
 	if err := protocol.DecodeJSON(raw, &reg); err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func ReadRegistration(raw []byte, anchors *trust.Store, oids trust.OIDs, now tim
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}
-	who, err := trust.ReadIdentity(verified, oids)
+	who, err := trust.ReadIdentity(verified)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}

@@ -53,7 +53,7 @@ func childMain(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	anchors, err := trust.NewStore(root)
+	anchors, err := trust.NewStore(trust.DocumentationAuthority(root))
 	if err != nil {
 		return err
 	}

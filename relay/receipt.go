@@ -39,7 +39,7 @@ func (r *Relay) checkResult(ctx context.Context, ph *phone, c Challenge, b proto
 		return protocol.Errorf(protocol.CodeReceiptInvalid, "receipt counts %d and %d", rec.NOK, rec.NFail)
 	}
 	return r.gate.do(ctx, func() error {
-		key, err := r.certs.key(b.Receipt.Chain, r.cfg.Clock())
+		key, err := r.certs.key(b.Receipt.Chain, rec.Kind, r.cfg.Clock())
 		if err != nil {
 			return err
 		}
@@ -119,6 +119,7 @@ type certCache struct {
 
 type verifiedCert struct {
 	key                 crypto.PublicKey
+	authority           *trust.Authority
 	notBefore, notAfter time.Time // of the whole chain
 }
 
@@ -126,15 +127,27 @@ func newCertCache(anchors *trust.Store, size int) *certCache {
 	return &certCache{anchors: anchors, cache: newLRU[[32]byte, verifiedCert](size)}
 }
 
-// key verifies a chain, leaf first, and answers the leaf's key.
-func (cc *certCache) key(chain []protocol.Bytes, now time.Time) (crypto.PublicKey, error) {
+// key verifies the chain, leaf first, of somebody who signed for a challenge of a
+// kind, and returns the leaf's key.
+func (cc *certCache) key(chain []protocol.Bytes, kind protocol.Kind, now time.Time) (crypto.PublicKey, error) {
+	v, err := cc.verify(chain, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.authority.Allow(trust.Operation(kind), now); err != nil {
+		return nil, protocol.Errorf(protocol.CodeReceiptInvalid, "chain of the receipt: %v", err)
+	}
+	return v.key, nil
+}
+
+func (cc *certCache) verify(chain []protocol.Bytes, now time.Time) (*verifiedCert, error) {
 	ders := make([][]byte, len(chain))
 	for i, der := range chain {
 		ders[i] = der
 	}
 	id := chainID(cc.anchors.Version(), ders)
 	if v, ok := cc.cache.Get(id); ok && !now.Before(v.notBefore) && !now.After(v.notAfter) {
-		return v.key, nil
+		return &v, nil
 	}
 	certs, err := trust.ParseChain(ders)
 	if err != nil {
@@ -144,7 +157,7 @@ func (cc *certCache) key(chain []protocol.Bytes, now time.Time) (crypto.PublicKe
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeReceiptInvalid, "chain of the receipt: %v", err)
 	}
-	v := verifiedCert{key: verified.Leaf().PublicKey, notBefore: verified.Leaf().NotBefore, notAfter: verified.Leaf().NotAfter}
+	v := verifiedCert{key: verified.Leaf().PublicKey, authority: verified.Authority, notBefore: verified.Leaf().NotBefore, notAfter: verified.Leaf().NotAfter}
 	for _, c := range verified.Chain {
 		if c.NotBefore.After(v.notBefore) {
 			v.notBefore = c.NotBefore
@@ -154,7 +167,7 @@ func (cc *certCache) key(chain []protocol.Bytes, now time.Time) (crypto.PublicKe
 		}
 	}
 	cc.cache.Add(id, v)
-	return v.key, nil
+	return &v, nil
 }
 
 // chainID is unambiguous: every part stands behind its length. It never leaves

@@ -9,7 +9,6 @@ import (
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
-	"github.com/bidseal/bidseal/trust"
 )
 
 // FuzzRegistration: a registration that is taken is the one that the authority wrote; every refusal has a code.
@@ -25,7 +24,7 @@ func FuzzRegistration(f *testing.F) {
 	f.Add([]byte(`{"v":1,"chain":[""]}`))
 	anchors := authority.Store()
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read, err := relay.ReadRegistration(raw, anchors, trust.DefaultOIDs(), now)
+		read, err := relay.ReadRegistration(raw, anchors, now)
 		var own *protocol.Error
 		if err != nil && !errors.As(err, &own) {
 			t.Fatalf("an error without a code: %v", err)

@@ -128,7 +128,7 @@ func (w *world) start(options ...option) {
 	must(w.t, err)
 	state, bus, shut, err := openState(w.state, store, w.clock)
 	must(w.t, err)
-	anchors, err := trust.NewStore(w.authority.cert)
+	anchors, err := trust.NewStore(trust.DocumentationAuthority(w.authority.cert))
 	must(w.t, err)
 	w.server = httptest.NewUnstartedServer(nil)
 	if w.origin == "" {

@@ -38,12 +38,9 @@ type Config struct {
 	// LedgerKey is the key by which the relay signs its ledger's promises, as
 	// the registration names it.
 	LedgerKey crypto.PublicKey
-	// Anchors are the roots under which users' certificates are accepted; the
-	// platform's own chain ends there, too.
+	// Anchors are the authorities under which users' certificates are accepted,
+	// as the trust file names them; the platform's own chain ends there, too.
 	Anchors *trust.Store
-	// OIDs are the identifiers of the authority's extensions; the zero value
-	// means trust.DefaultOIDs.
-	OIDs trust.OIDs
 	// OCSP fetches certificate status; nil asks the responders that the
 	// certificates name, or OCSPURL where it is set, through HTTP.
 	OCSP    StatusSource
@@ -106,9 +103,6 @@ func (c Config) withDefaults() (Config, *trust.Verified, error) {
 		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: idleConnections,
 			TLSHandshakeTimeout: shortCall, ResponseHeaderTimeout: longCall, IdleConnTimeout: time.Minute}
 		c.HTTP = &http.Client{Transport: transport, Timeout: longCall, CheckRedirect: noRedirect}
-	}
-	if len(c.OIDs.Lineage) == 0 {
-		c.OIDs = trust.DefaultOIDs()
 	}
 	if c.OCSP == nil {
 		c.OCSP = HTTPStatus{URL: c.OCSPURL, HTTP: c.HTTP}
@@ -193,7 +187,7 @@ func (c *Config) identity() (*trust.Verified, error) {
 	if pub, ok := c.RequestKey.Public().(*ecdsa.PublicKey); !ok || !pub.Equal(own.Leaf().PublicKey) {
 		return nil, fmt.Errorf("the platform's certificate is for another key than the request key")
 	}
-	who, err := trust.ReadIdentity(own, c.OIDs)
+	who, err := trust.ReadIdentity(own)
 	if err != nil {
 		return nil, fmt.Errorf("the platform's certificate: %w", err)
 	}

@@ -75,21 +75,22 @@ func parseDER(chain []protocol.Bytes) ([]*smx509.Certificate, error) {
 	return trust.ParseChain(ders)
 }
 
-// verifySigner judges a signer's chain at a time and reads whom it names.
+// verifySigner judges the chain of somebody who signed a challenge of a kind at a
+// time, and reads whom it names.
 // Errors: CodeCertExpired, CodeCertUsage, CodeCertUntrusted.
-func verifySigner(anchors *trust.Store, oids trust.OIDs, der []protocol.Bytes, at time.Time) (*trust.Verified, *trust.Identity, error) {
+func verifySigner(anchors *trust.Store, kind protocol.Kind, der []protocol.Bytes, at time.Time) (*trust.Verified, *trust.Identity, error) {
 	chain, err := parseDER(der)
 	if err != nil {
 		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%v", err)
 	}
-	v, err := anchors.Verify(chain, trust.VerifyOptions{Time: at, Usage: trust.Signing})
+	v, err := anchors.Verify(chain, trust.VerifyOptions{Time: at, Usage: trust.Signing, Operation: trust.Operation(kind)})
 	if err != nil {
 		return nil, nil, protocol.Errorf(chainCode(err), "%v", err)
 	}
 	if extra := len(chain) - len(v.Chain); extra > 0 {
 		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%d certificates that belong to nothing", extra)
 	}
-	who, err := trust.ReadIdentity(v, oids)
+	who, err := trust.ReadIdentity(v)
 	if err != nil {
 		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%v", err)
 	}
@@ -157,12 +158,16 @@ func holder(who *trust.Identity, leaf *smx509.Certificate) Holder {
 }
 
 // login makes the platform's view of a verified result.
-func (o *openChallenge) login(oids trust.OIDs) (*Login, error) {
+func (o *openChallenge) login(anchors *trust.Store) (*Login, error) {
 	leaf, err := trust.ParseCertificate(o.Verdict.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("stored result: %w", err)
 	}
-	who, err := trust.ReadSubject(leaf, oids)
+	authority, err := anchors.AuthorityOf(o.Verdict.Anchor)
+	if err != nil {
+		return nil, fmt.Errorf("stored result: %w", err)
+	}
+	who, err := trust.ReadSubject(leaf, authority.OIDs)
 	if err != nil {
 		return nil, fmt.Errorf("stored result: %w", err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // evidenceOf signs somebody in and gives the file with what verifies it.
@@ -25,7 +24,7 @@ func evidenceOf(t testing.TB) ([]byte, bidseal.Verifier) {
 	must(t, env.PhoneOf(sdktest.Holder{Person: "李四", Organisation: "示例建设有限公司", CreditCode: "91110000600037341L"}).Approve(t.Context(), ch.Payload()))
 	login, err := ch.Wait(t.Context())
 	must(t, err)
-	return login.Evidence, bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}
+	return login.Evidence, verifierOf(t, env)
 }
 
 // partsOf says under which parts an altered field may be refused: its own, or
@@ -189,7 +188,7 @@ func TestEvidenceOtherRoot(t *testing.T) {
 func TestEvidenceMixed(t *testing.T) {
 	env := sdktest.New(t)
 	client := env.Client()
-	verifier := bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}
+	verifier := verifierOf(t, env)
 	phone := env.Phone("张三")
 	var docs [2]map[string]any
 	for i := range docs {

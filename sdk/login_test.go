@@ -9,7 +9,6 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // patience bounds what a test waits for; nothing waits that long unless it fails.
@@ -88,7 +87,7 @@ func TestLogin(t *testing.T) {
 	if st, _ := env.Relay.State(login.CID); st.State != protocol.StateCompleted {
 		t.Errorf("the relay has it %s", st.State)
 	}
-	report, err := bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}.VerifyEvidence(login.Evidence)
+	report, err := verifierOf(t, env).VerifyEvidence(login.Evidence)
 	must(t, err)
 	if report.Holder.Subject != login.Subject || report.PlatformName != sdktest.PlatformName || len(report.Parts) < 10 {
 		t.Errorf("report %+v", report)

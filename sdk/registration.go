@@ -123,7 +123,7 @@ func (reg *Registration) config(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if c.Anchors, err = trust.NewStore(roots...); err != nil {
+	if c.Anchors, err = trust.NewStore(trust.DocumentationAuthority(roots...)); err != nil {
 		return Config{}, fmt.Errorf("read %s: %w", reg.Roots, err)
 	}
 	ledger, err := readPEM(in(reg.LedgerKey), "PUBLIC KEY")

@@ -124,7 +124,7 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 	if err != nil {
 		return nil, err
 	}
-	signer, who, err := verifySigner(c.config.Anchors, c.config.OIDs, box.Chain, now)
+	signer, who, err := verifySigner(c.config.Anchors, r.Kind, box.Chain, now)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func (c *Client) collect(ctx context.Context, cid protocol.CID, commit func(*Log
 	if err != nil {
 		return nil, err
 	}
-	login, err := o.v.login(c.config.OIDs)
+	login, err := o.v.login(c.config.Anchors)
 	if err == nil && commit != nil {
 		err = commit(login)
 	}

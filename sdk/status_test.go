@@ -48,7 +48,7 @@ func TestOldStatusIsNoStatus(t *testing.T) {
 	must(t, phone.Approve(ctx, ch.Payload()))
 	login, err := ch.Wait(ctx)
 	must(t, err)
-	if _, err := (bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}).VerifyEvidence(login.Evidence); err != nil {
+	if _, err := verifierOf(t, env).VerifyEvidence(login.Evidence); err != nil {
 		t.Fatal(err)
 	}
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // A phone that adds a certificate behind the root would sign in with evidence
@@ -19,7 +18,7 @@ func TestHostileSurplusCertificate(t *testing.T) {
 	must(t, h.phone.Approve(h.ctx, ch.Payload()))
 	login, err := ch.Wait(h.ctx)
 	must(t, err) // the root itself belongs to the chain
-	if _, err := (bidseal.Verifier{Roots: []*smx509.Certificate{h.env.Authority.Root()}}).VerifyEvidence(login.Evidence); err != nil {
+	if _, err := verifierOf(t, h.env).VerifyEvidence(login.Evidence); err != nil {
 		t.Fatal(err)
 	}
 

@@ -138,14 +138,13 @@ func (c *Client) Timestamp(ctx context.Context, file []byte) ([]byte, error) {
 	return addTimestamp(ctx, c.stamps, file)
 }
 
-// AddTimestamp is Client.Timestamp for those who have the file, the roots and an
-// authority alone.
+// AddTimestamp is Client.Timestamp for those who have the file, the anchors and
+// a timestamp authority alone.
 func (v Verifier) AddTimestamp(ctx context.Context, file []byte, source TimestampSource) ([]byte, error) {
-	anchors, err := trust.NewStoreWithOIDs(v.oids(), v.Roots...)
-	if err != nil {
-		return nil, fmt.Errorf("roots: %w", err)
+	if v.Anchors == nil {
+		return nil, errNoAnchors()
 	}
-	return addTimestamp(ctx, &stamper{source: source, anchors: anchors}, file)
+	return addTimestamp(ctx, &stamper{source: source, anchors: v.Anchors}, file)
 }
 
 func addTimestamp(ctx context.Context, s *stamper, file []byte) ([]byte, error) {

@@ -15,7 +15,6 @@ import (
 	"github.com/bidseal/bidseal/sdk/sdktest"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/bidseal/bidseal/trust/timestamp"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // signIn completes one login and gives its evidence.
@@ -29,13 +28,16 @@ func signIn(t *testing.T, env *sdktest.Env, client *bidseal.Client) []byte {
 	return login.Evidence
 }
 
-func verifierOf(env *sdktest.Env) bidseal.Verifier {
-	return bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root()}}
+func verifierOf(t testing.TB, env *sdktest.Env) bidseal.Verifier {
+	t.Helper()
+	anchors, err := env.Authority.Anchors()
+	must(t, err)
+	return bidseal.Verifier{Anchors: anchors}
 }
 
 func TestEvidenceHasATimestamp(t *testing.T) {
 	env := sdktest.New(t)
-	report, err := verifierOf(env).VerifyEvidence(signIn(t, env, env.Client()))
+	report, err := verifierOf(t, env).VerifyEvidence(signIn(t, env, env.Client()))
 	must(t, err)
 	stamp := report.Timestamp
 	if stamp == nil || stamp.Late || stamp.Authority != "sdktest timestamps" || stamp.Serial == "" || env.Clock.Now().Sub(stamp.Time).Abs() > time.Minute {
@@ -63,14 +65,14 @@ func TestLoginWithoutATimestamp(t *testing.T) {
 			env := sdktest.New(t)
 			client := env.Client(func(c *bidseal.Config) { c.TSA = source })
 			file := signIn(t, env, client)
-			report, err := verifierOf(env).VerifyEvidence(file)
+			report, err := verifierOf(t, env).VerifyEvidence(file)
 			must(t, err)
 			if report.Timestamp != nil {
 				t.Errorf("%+v", report.Timestamp)
 			}
-			later, err := verifierOf(env).AddTimestamp(t.Context(), file, env.Authority)
+			later, err := verifierOf(t, env).AddTimestamp(t.Context(), file, env.Authority)
 			must(t, err)
-			report, err = verifierOf(env).VerifyEvidence(later)
+			report, err = verifierOf(t, env).VerifyEvidence(later)
 			must(t, err)
 			if report.Timestamp == nil || report.Timestamp.Late {
 				t.Errorf("%+v", report.Timestamp)
@@ -104,7 +106,7 @@ func TestTimestampLater(t *testing.T) {
 	env.Advance(24 * time.Hour)
 	later, err := client.Timestamp(t.Context(), file)
 	must(t, err)
-	report, err := verifierOf(env).VerifyEvidence(later)
+	report, err := verifierOf(t, env).VerifyEvidence(later)
 	must(t, err)
 	if report.Timestamp == nil || !report.Timestamp.Late {
 		t.Errorf("%+v", report.Timestamp)
@@ -131,7 +133,7 @@ func TestTimestampNamesItsFault(t *testing.T) {
 	file["timestamp"] = other["timestamp"]
 	raw, err := json.Marshal(file)
 	must(t, err)
-	_, err = verifierOf(env).VerifyEvidence(raw)
+	_, err = verifierOf(t, env).VerifyEvidence(raw)
 	var refused *bidseal.EvidenceError
 	if !errors.As(err, &refused) || refused.Part != bidseal.PartTimestamp || !errors.Is(err, timestamp.ErrImprint) {
 		t.Errorf("the token of another file: %v", err)
@@ -143,12 +145,14 @@ func TestTimestampNamesItsFault(t *testing.T) {
 	delete(file, "timestamp")
 	raw, err = json.Marshal(file)
 	must(t, err)
-	both := bidseal.Verifier{Roots: []*smx509.Certificate{env.Authority.Root(), stranger.Root()}}
+	anchors, err := trust.NewStore(trust.DocumentationAuthority(env.Authority.Root(), stranger.Root()))
+	must(t, err)
+	both := bidseal.Verifier{Anchors: anchors}
 	foreign, err := both.AddTimestamp(t.Context(), raw, stranger)
 	must(t, err)
 	_, err = both.VerifyEvidence(foreign)
 	must(t, err)
-	_, err = verifierOf(env).VerifyEvidence(foreign)
+	_, err = verifierOf(t, env).VerifyEvidence(foreign)
 	if !errors.As(err, &refused) || refused.Part != bidseal.PartTimestamp || !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("an authority under no root: %v", err)
 	}
@@ -156,7 +160,8 @@ func TestTimestampNamesItsFault(t *testing.T) {
 	// A token from before the signature cannot be over it: its clock was wrong.
 	slow, err := sdktest.NewAuthority(func() time.Time { return env.Clock.Now().Add(-time.Hour) })
 	must(t, err)
-	both.Roots = append(both.Roots, slow.Root())
+	both.Anchors, err = trust.NewStore(trust.DocumentationAuthority(env.Authority.Root(), stranger.Root(), slow.Root()))
+	must(t, err)
 	early, err := both.AddTimestamp(t.Context(), raw, slow)
 	must(t, err)
 	_, err = both.VerifyEvidence(early)
@@ -185,7 +190,7 @@ func TestHTTPTimestamps(t *testing.T) {
 	}))
 	defer server.Close()
 	client := env.Client(func(c *bidseal.Config) { c.TSA, c.TSAURL = nil, server.URL })
-	report, err := verifierOf(env).VerifyEvidence(signIn(t, env, client))
+	report, err := verifierOf(t, env).VerifyEvidence(signIn(t, env, client))
 	must(t, err)
 	if report.Timestamp == nil {
 		t.Error("no timestamp")

@@ -1,21 +1,19 @@
 package bidseal
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
-	"github.com/emmansun/gmsm/smx509"
 )
 
-// Verifier judges evidence files offline: nothing is believed but the roots
+// Verifier judges evidence files offline: nothing is believed but the authorities
 // given.
 type Verifier struct {
-	Roots []*smx509.Certificate
-	// OIDs are the identifiers of the authority's extensions; the zero value
-	// means trust.DefaultOIDs.
-	OIDs trust.OIDs
+	// Anchors are the authorities that are believed. Required.
+	Anchors *trust.Store
 }
 
 // Report is what a valid evidence file proves.
@@ -85,13 +83,12 @@ const (
 )
 
 // VerifyEvidence verifies a file. Every refusal of the file is an
-// *EvidenceError; roots that are none are another error.
+// *EvidenceError; a verifier without anchors is another error.
 func (v Verifier) VerifyEvidence(file []byte) (*Report, error) {
-	anchors, err := trust.NewStoreWithOIDs(v.oids(), v.Roots...)
-	if err != nil {
-		return nil, fmt.Errorf("roots: %w", err)
+	if v.Anchors == nil {
+		return nil, errNoAnchors()
 	}
-	x := &examination{anchors: anchors, oids: v.oids()}
+	x := &examination{anchors: v.Anchors}
 	for _, step := range []struct {
 		part  string
 		check func() error
@@ -123,17 +120,11 @@ func (v Verifier) VerifyEvidence(file []byte) (*Report, error) {
 	return x.report(), nil
 }
 
-func (v Verifier) oids() trust.OIDs {
-	if len(v.OIDs.Lineage) == 0 {
-		return trust.DefaultOIDs()
-	}
-	return v.OIDs
-}
+func errNoAnchors() error { return errors.New("verify evidence: no anchors") }
 
 // examination goes through one file; each step leaves what the next ones need.
 type examination struct {
 	anchors *trust.Store
-	oids    trust.OIDs
 
 	file      evidence
 	request   *protocol.Request
@@ -161,14 +152,18 @@ func (x *examination) checkPlatform() error {
 	if err != nil {
 		return err
 	}
-	x.platform, err = x.anchors.Verify(chain, trust.VerifyOptions{Time: time.Unix(x.request.IAT, 0), Usage: trust.PlatformRequest})
+	x.platform, err = x.anchors.Verify(chain, trust.VerifyOptions{
+		Time: time.Unix(x.request.IAT, 0), Usage: trust.PlatformRequest, Operation: trust.Operation(x.request.Kind)})
 	if err != nil {
+		return err
+	}
+	if err := x.platform.Authority.Allow(trust.OperationEvidence, time.Unix(x.request.IAT, 0)); err != nil {
 		return err
 	}
 	if len(x.platform.Chain) < len(chain) {
 		return fmt.Errorf("%d certificates that belong to nothing", len(chain)-len(x.platform.Chain))
 	}
-	who, err := trust.ReadIdentity(x.platform, x.oids)
+	who, err := trust.ReadIdentity(x.platform)
 	if err != nil {
 		return err
 	}
@@ -213,8 +208,11 @@ func (x *examination) readStatement() error {
 
 func (x *examination) checkSigner() error {
 	var err error
-	x.signer, x.who, err = verifySigner(x.anchors, x.oids, x.file.SignerChain, time.Unix(x.statement.IAT, 0))
-	return err
+	at := time.Unix(x.statement.IAT, 0)
+	if x.signer, x.who, err = verifySigner(x.anchors, x.request.Kind, x.file.SignerChain, at); err != nil {
+		return err
+	}
+	return x.signer.Authority.Allow(trust.OperationEvidence, at)
 }
 
 func (x *examination) checkStatementSignature() error {

@@ -61,7 +61,7 @@ func (h *loginHandler) view(s *session, o *openChallenge) (*pageView, error) {
 		problem := ProblemOf(&Error{Code: o.End.Code})
 		v.Problem = &problem
 	case o.Verdict != nil:
-		login, err := o.login(c.config.OIDs)
+		login, err := o.login(c.config.Anchors)
 		if err != nil {
 			return nil, err
 		}

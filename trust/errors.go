@@ -1,6 +1,9 @@
 package trust
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Reasons for which a chain, a certificate or a status answer is refused. All
 // errors of this package wrap one of them.
@@ -10,6 +13,9 @@ var (
 	// ErrUntrusted: the chain leads to none of the store's anchors, or a
 	// signature in it does not verify.
 	ErrUntrusted = errors.New("not issued under a trusted anchor")
+	// ErrOperation: the authority is known, but not believed for this operation,
+	// or not at this time. It is an ErrUntrusted, too.
+	ErrOperation = fmt.Errorf("the authority is not accepted for this: %w", ErrUntrusted)
 	// ErrExpired: a certificate of the chain is past its notAfter.
 	ErrExpired = errors.New("certificate expired")
 	// ErrNotYetValid: a certificate of the chain is before its notBefore.

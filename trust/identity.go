@@ -60,11 +60,12 @@ type Identity struct {
 	PlatformID string `json:"platform_id,omitempty"`
 }
 
-// ReadIdentity reads the identity of a verified chain's leaf. Texts with control
+// ReadIdentity reads the identity of a verified chain's leaf by the identifiers
+// of its authority. Texts with control
 // or direction-changing characters are refused, because they are shown to
 // people who decide by them. The error wraps ErrMalformed.
-func ReadIdentity(v *Verified, oids OIDs) (Identity, error) {
-	id, err := ReadSubject(v.Leaf(), oids)
+func ReadIdentity(v *Verified) (Identity, error) {
+	id, err := ReadSubject(v.Leaf(), v.Authority.OIDs)
 	if err != nil {
 		return Identity{}, err
 	}

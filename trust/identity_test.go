@@ -24,7 +24,7 @@ func printable(text string) asn1.RawValue {
 }
 
 func TestReadIdentity(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	lineage := []byte("0123456789abcdef")
 	leaf := template(3, "张三")
 	leaf.Subject = pkix.Name{CommonName: "张三", Organization: []string{"示例建设有限公司"}}
@@ -35,7 +35,7 @@ func TestReadIdentity(t *testing.T) {
 	c := newChain(t, newSM2, leaf)
 	v, err := c.store(t).Verify(c.certs(), trust.VerifyOptions{Time: day(), Usage: trust.Signing})
 	must(t, err)
-	id, err := trust.ReadIdentity(v, oids)
+	id, err := trust.ReadIdentity(v)
 	must(t, err)
 	anchor := trust.Digest(c.root.cert)
 	want := trust.Identity{
@@ -48,7 +48,7 @@ func TestReadIdentity(t *testing.T) {
 }
 
 func TestReadIdentityKinds(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	person := issue(t, template(1, "李四"), nil, newSM2(t))
 	id, err := trust.ReadSubject(person.cert, oids)
 	must(t, err)
@@ -66,7 +66,7 @@ func TestReadIdentityKinds(t *testing.T) {
 }
 
 func TestReadIdentityRefuses(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	withExt := func(id asn1.ObjectIdentifier, value any) func(*smx509.Certificate) {
 		return func(c *smx509.Certificate) { c.ExtraExtensions = []pkix.Extension{ext(t, id, false, value)} }
 	}
@@ -115,7 +115,7 @@ func TestReadIdentityRefuses(t *testing.T) {
 // TestCreditCodeIsOneByForm: the extensions in which other authorities write it
 // have held older numbers, too, and a natural person's own.
 func TestCreditCodeIsOneByForm(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	const code = "91330100MA27XL0G0X"
 	for name, v := range map[string]struct {
 		organisation string

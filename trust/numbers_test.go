@@ -27,7 +27,7 @@ func TestCheckDigits(t *testing.T) {
 }
 
 func TestDocumentationIdentifiers(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	if got := oids.Documentation(); len(got) != 8 {
 		t.Errorf("defaults: %v", got)
 	}

@@ -1,10 +1,16 @@
 package trust
 
-import "encoding/asn1"
+import (
+	"encoding/asn1"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // OIDs are the object identifiers by which certificates carry what X.509 itself
-// has no field for. They are configuration: an operator puts its own arc here,
-// the same on the authority and on everyone who verifies.
+// has no field for. An authority chooses them once, at its ceremony; everybody
+// who verifies takes them from the trust file. In JSON they are dotted strings.
 type OIDs struct {
 	// Lineage is the extension with the lineage id: OCTET STRING, 16 random
 	// bytes, the same in every certificate that replaces the first (renewal,
@@ -37,6 +43,69 @@ type OIDs struct {
 	CreditCodeAlso []asn1.ObjectIdentifier
 }
 
+// oidFields are the identifiers that every authority has, with their names in
+// the trust file.
+func (o *OIDs) oidFields() []oidField {
+	return []oidField{
+		{"lineage", &o.Lineage}, {"role", &o.Role}, {"platform_id", &o.PlatformID}, {"platform_usage", &o.PlatformUsage},
+		{"seal_maker_usage", &o.SealMakerUsage}, {"operator_usage", &o.OperatorUsage}, {"identity", &o.Identity},
+		{"timestamp_policy", &o.TimestampPolicy}, {"credit_code", &o.CreditCode},
+	}
+}
+
+type oidField struct {
+	name string
+	id   *asn1.ObjectIdentifier
+}
+
+// all are the identifiers that every authority has, in the order of the fields.
+func (o OIDs) all() []asn1.ObjectIdentifier {
+	var out []asn1.ObjectIdentifier
+	for _, f := range o.oidFields() {
+		out = append(out, *f.id)
+	}
+	return out
+}
+
+// Equal reports whether both sets read certificates alike.
+func (o OIDs) Equal(other OIDs) bool {
+	return slices.EqualFunc(o.all(), other.all(), asn1.ObjectIdentifier.Equal) &&
+		slices.EqualFunc(o.CreditCodeAlso, other.CreditCodeAlso, asn1.ObjectIdentifier.Equal)
+}
+
+// Check refuses a set with an identifier that is missing or stands for two
+// things. The error wraps ErrMalformed.
+func (o OIDs) Check() error {
+	fields := o.oidFields()
+	for i, f := range fields {
+		if len(*f.id) == 0 {
+			return fmt.Errorf("identifier %s is missing: %w", f.name, ErrMalformed)
+		}
+		for _, earlier := range fields[:i] {
+			if f.id.Equal(*earlier.id) {
+				return fmt.Errorf("identifier %v stands for %s and %s: %w", *f.id, earlier.name, f.name, ErrMalformed)
+			}
+		}
+	}
+	return nil
+}
+
+// ParseOID reads a dotted identifier. The error wraps ErrMalformed.
+func ParseOID(text string) (asn1.ObjectIdentifier, error) {
+	var id asn1.ObjectIdentifier
+	for arc := range strings.SplitSeq(text, ".") {
+		n, err := strconv.Atoi(arc)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("identifier %.80q: %w", text, ErrMalformed)
+		}
+		id = append(id, n)
+	}
+	if len(id) < 3 || id[0] > 2 {
+		return nil, fmt.Errorf("identifier %.80q: %w", text, ErrMalformed)
+	}
+	return id, nil
+}
+
 // placeholderArc is 1.3.6.1.4.1.32473, the enterprise number that RFC 5612
 // reserves for documentation. An operator replaces it by an arc of its own
 // before the first ceremony; identifiers in issued certificates never change
@@ -51,9 +120,7 @@ func (o OIDs) Documentation() []asn1.ObjectIdentifier {
 	var found []asn1.ObjectIdentifier
 	arc := placeholderArc()
 	arc = arc[:len(arc)-1]
-	for _, id := range []asn1.ObjectIdentifier{
-		o.Lineage, o.Role, o.PlatformID, o.PlatformUsage, o.SealMakerUsage, o.OperatorUsage, o.Identity, o.TimestampPolicy, o.CreditCode,
-	} {
+	for _, id := range o.all() {
 		if len(id) > len(arc) && id[:len(arc)].Equal(arc) {
 			found = append(found, id)
 		}
@@ -68,12 +135,13 @@ func gmSubjectExtension(n int) asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 2, 156, 10260, 4, 1, n}
 }
 
-// DefaultOIDs are the identifiers used where nothing is configured.
+// DocumentationOIDs are the identifiers of demonstrations, under the arc that RFC
+// 5612 reserves for documentation.
 //
 // No public register names an identifier for the unified social credit code.
 // Since the merger of the registers in 2015 an organisation's taxation number
 // is its credit code, so 1.2.156.10260.4.1.5 is true under either reading.
-func DefaultOIDs() OIDs {
+func DocumentationOIDs() OIDs {
 	return OIDs{
 		Lineage:         placeholderArc(1),
 		Role:            placeholderArc(2),

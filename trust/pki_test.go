@@ -106,7 +106,7 @@ func (c testChain) certs() []*smx509.Certificate {
 
 func (c testChain) store(t testing.TB) *trust.Store {
 	t.Helper()
-	store, err := trust.NewStore(c.root.cert)
+	store, err := trust.NewStore(trust.DocumentationAuthority(c.root.cert))
 	must(t, err)
 	return store
 }

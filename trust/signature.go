@@ -29,9 +29,9 @@ func CheckSignature(cert *smx509.Certificate, id asn1.ObjectIdentifier, tbs, sig
 // child; the signature is for Store.Verify.
 func IsIssuer(parent, child *smx509.Certificate) bool { return isIssuer(parent, child) }
 
-// CheckUsage judges whether a leaf certificate alone may be used for a special
-// purpose such as TSA. Its chain is for Store.Verify. The error wraps
-// ErrKeyUsage.
+// CheckUsage judges whether a leaf certificate alone may be used for a purpose
+// that a standard names, OCSPResponder or TSA: an authority's own identifiers are
+// not needed for it. Its chain is for Store.Verify. The error wraps ErrKeyUsage.
 func CheckUsage(leaf *smx509.Certificate, usage Usage) error {
-	return checkUsage(leaf, usage, DefaultOIDs())
+	return checkUsage(leaf, usage, OIDs{})
 }

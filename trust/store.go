@@ -11,55 +11,93 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// Store is an immutable set of anchors. It is safe for concurrent use.
+// Store is an immutable set of authorities, each of whose roots is an anchor. It
+// is safe for concurrent use.
 type Store struct {
-	anchors []*smx509.Certificate
-	digests [][DigestSize]byte // of anchors, same order, sorted
-	version string
-	oids    OIDs
+	authorities []Authority
+	anchors     []*smx509.Certificate
+	digests     [][DigestSize]byte // of anchors, same order, sorted
+	owners      []*Authority       // of anchors, same order
+	version     string
 }
 
-// NewStore makes a store of root certificates, with the default identifiers.
-// Each must be a certificate of an authority that may sign certificates.
-func NewStore(roots ...*smx509.Certificate) (*Store, error) {
-	return NewStoreWithOIDs(DefaultOIDs(), roots...)
-}
-
-// NewStoreWithOIDs makes a store whose operator uses identifiers of its own.
-func NewStoreWithOIDs(oids OIDs, roots ...*smx509.Certificate) (*Store, error) {
-	if len(roots) == 0 {
-		return nil, fmt.Errorf("a trust store without anchors: %w", ErrUntrusted)
+// NewStore makes a store. Every authority needs identifiers, and roots that may
+// sign certificates; no root may belong to two authorities.
+func NewStore(authorities ...Authority) (*Store, error) {
+	if len(authorities) == 0 {
+		return nil, fmt.Errorf("a trust store without authorities: %w", ErrUntrusted)
 	}
-	sorted := slices.Clone(roots)
-	slices.SortFunc(sorted, func(a, b *smx509.Certificate) int {
+	store := &Store{authorities: slices.Clone(authorities)}
+	owners := map[[DigestSize]byte]*Authority{}
+	for i := range store.authorities {
+		authority := &store.authorities[i]
+		if err := authority.check(); err != nil {
+			return nil, fmt.Errorf("authority %q: %w", authority.Name, err)
+		}
+		for _, root := range authority.Roots {
+			digest := Digest(root)
+			switch owner := owners[digest]; owner {
+			case nil:
+				owners[digest] = authority
+				store.anchors = append(store.anchors, root)
+			case authority:
+			default:
+				return nil, fmt.Errorf("root %q belongs to the authorities %q and %q: %w", root.Subject.CommonName, owner.Name, authority.Name, ErrMalformed)
+			}
+		}
+	}
+	slices.SortFunc(store.anchors, func(a, b *smx509.Certificate) int {
 		da, db := Digest(a), Digest(b)
 		return bytes.Compare(da[:], db[:])
 	})
-	sorted = slices.CompactFunc(sorted, (*smx509.Certificate).Equal)
-	store := &Store{anchors: sorted, oids: oids}
 	all := sm3.New()
-	for _, root := range sorted {
-		if err := checkAuthority(root); err != nil {
-			return nil, fmt.Errorf("anchor %q: %w", root.Subject.CommonName, err)
-		}
-		digest := Digest(root)
+	for _, anchor := range store.anchors {
+		digest := Digest(anchor)
 		store.digests = append(store.digests, digest)
+		store.owners = append(store.owners, owners[digest])
+		rules := sm3.Sum([]byte(owners[digest].rules()))
 		all.Write(digest[:])
+		all.Write(rules[:])
 	}
 	store.version = hex.EncodeToString(all.Sum(nil))
 	return store, nil
 }
 
-// Version is a digest over the anchors, in hexadecimal: two stores with the same
-// version believe the same. It belongs into the key of every cache of verified
-// certificates.
+// Version is a digest over the anchors and the rules of their authorities, in
+// hexadecimal: two stores with the same version believe the same. It belongs
+// into the key of every cache of verified certificates.
 func (s *Store) Version() string { return s.version }
 
-// Anchors are the store's certificates, ordered by digest.
+// Anchors are the roots of all authorities, ordered by digest.
 func (s *Store) Anchors() []*smx509.Certificate { return slices.Clone(s.anchors) }
 
-// OIDs are the identifiers by which the store's certificates are read.
-func (s *Store) OIDs() OIDs { return s.oids }
+// Authorities in the order in which they were given.
+func (s *Store) Authorities() []Authority { return slices.Clone(s.authorities) }
+
+// Named returns the authority to which a chain, leaf first, would lead by its
+// names. Nothing is verified: it says by whose identifiers to read a certificate
+// that Verify refused. The error wraps ErrUntrusted or ErrMalformed.
+func (s *Store) Named(chain []*smx509.Certificate) (*Authority, error) {
+	path, err := s.path(chain)
+	if err != nil {
+		return nil, err
+	}
+	return s.owners[s.find(path[len(path)-1])], nil
+}
+
+// AuthorityOf returns the authority that has the root of this SM3 digest, in
+// lower-case hexadecimal as in Identity.Anchor. The error wraps ErrUntrusted.
+func (s *Store) AuthorityOf(anchor string) (*Authority, error) {
+	digest, err := hex.DecodeString(anchor)
+	if err == nil {
+		for i, d := range s.digests {
+			if bytes.Equal(d[:], digest) {
+				return s.owners[i], nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("anchor %.80q: %w", anchor, ErrUntrusted)
+}
 
 // VerifyOptions say when and for what a chain is to be believed.
 type VerifyOptions struct {
@@ -68,14 +106,19 @@ type VerifyOptions struct {
 	Time time.Time
 	// Usage of the leaf. Required.
 	Usage Usage
+	// Operation for which the authority has to be believed at Time. Empty where
+	// the chain is judged for no operation, such as one that is being installed.
+	Operation Operation
 }
 
 // Verified is a chain that was found good.
 type Verified struct {
 	// Chain from the leaf to the anchor, both included.
 	Chain []*smx509.Certificate
-	// Anchor is the last of Chain, a member of the store.
+	// Anchor is the last of Chain, a root of Authority.
 	Anchor *smx509.Certificate
+	// Authority that the chain leads to.
+	Authority *Authority
 }
 
 // Leaf is the certificate in question.
@@ -89,8 +132,8 @@ func (v *Verified) Issuer() *smx509.Certificate { return v.Chain[1] }
 // may be left out; what follows an anchor is ignored.
 //
 // Revocation is not part of it: see VerifyOCSP and VerifyCRL. The error wraps
-// ErrUntrusted, ErrExpired, ErrNotYetValid, ErrKeyUsage, ErrConstraint,
-// ErrCritical, ErrAlgorithm or ErrMalformed.
+// ErrUntrusted, ErrOperation, ErrExpired, ErrNotYetValid, ErrKeyUsage,
+// ErrConstraint, ErrCritical, ErrAlgorithm or ErrMalformed.
 func (s *Store) Verify(chain []*smx509.Certificate, opts VerifyOptions) (*Verified, error) {
 	if opts.Time.IsZero() {
 		return nil, fmt.Errorf("verification without a time: %w", ErrMalformed)
@@ -110,10 +153,17 @@ func (s *Store) Verify(chain []*smx509.Certificate, opts VerifyOptions) (*Verifi
 			return nil, fmt.Errorf("certificate %d of the chain, %q: %w", i, cert.Subject.CommonName, err)
 		}
 	}
-	if err := checkUsage(path[0], opts.Usage, s.oids); err != nil {
+	anchor := path[len(path)-1]
+	authority := s.owners[s.find(anchor)]
+	if err := checkUsage(path[0], opts.Usage, authority.OIDs); err != nil {
 		return nil, err
 	}
-	return &Verified{Chain: path, Anchor: path[len(path)-1]}, nil
+	if opts.Operation != "" {
+		if err := authority.Allow(opts.Operation, opts.Time); err != nil {
+			return nil, err
+		}
+	}
+	return &Verified{Chain: path, Anchor: anchor, Authority: authority}, nil
 }
 
 // path follows the presented chain to the first anchor. Only names and digests
@@ -157,12 +207,17 @@ func (s *Store) anchorOf(cert *smx509.Certificate) (*smx509.Certificate, error) 
 	return nil, fmt.Errorf("issuer of %q: %w", cert.Subject.CommonName, ErrUntrusted)
 }
 
-func (s *Store) isAnchor(cert *smx509.Certificate) bool {
-	digest := Digest(cert)
-	_, found := slices.BinarySearchFunc(s.digests, digest, func(a, b [DigestSize]byte) int {
+func (s *Store) isAnchor(cert *smx509.Certificate) bool { return s.find(cert) >= 0 }
+
+// find returns the place of an anchor, -1 for any other certificate.
+func (s *Store) find(cert *smx509.Certificate) int {
+	i, found := slices.BinarySearchFunc(s.digests, Digest(cert), func(a, b [DigestSize]byte) int {
 		return bytes.Compare(a[:], b[:])
 	})
-	return found
+	if !found {
+		return -1
+	}
+	return i
 }
 
 // checkOne judges what holds for every certificate of a chain.

@@ -40,7 +40,7 @@ func TestVerifyEachKeyFamily(t *testing.T) {
 }
 
 func TestVerifyRefuses(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	eku := func(ids ...asn1.ObjectIdentifier) func(*smx509.Certificate) {
 		return func(c *smx509.Certificate) { c.UnknownExtKeyUsage = ids }
 	}
@@ -93,7 +93,7 @@ func TestVerifyRefuses(t *testing.T) {
 }
 
 func TestVerifyAcceptsEachUsage(t *testing.T) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	cases := map[trust.Usage]func(*smx509.Certificate){
 		trust.Signing: func(c *smx509.Certificate) {
 			c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{trust.OIDDocumentSigning()}
@@ -131,7 +131,7 @@ func TestVerifyConstraints(t *testing.T) {
 	leaf := issue(t, template(4, "leaf"), lower, newSM2(t))
 	direct := issue(t, template(5, "direct"), upper, newSM2(t))
 	below := issue(t, template(6, "below a person"), direct, newSM2(t))
-	store, err := trust.NewStore(root.cert)
+	store, err := trust.NewStore(trust.DocumentationAuthority(root.cert))
 	must(t, err)
 	opts := trust.VerifyOptions{Time: day(), Usage: trust.Signing}
 	for name, chain := range map[string][]*smx509.Certificate{
@@ -148,7 +148,7 @@ func TestVerifyConstraints(t *testing.T) {
 	if _, err := store.Verify([]*smx509.Certificate{leaf.cert, upper.cert}, opts); !errors.Is(err, trust.ErrUntrusted) {
 		t.Errorf("gap in the chain: %v", err)
 	}
-	if _, err := trust.NewStore(direct.cert); !errors.Is(err, trust.ErrConstraint) {
+	if _, err := trust.NewStore(trust.DocumentationAuthority(direct.cert)); !errors.Is(err, trust.ErrConstraint) {
 		t.Errorf("a person as an anchor: %v", err)
 	}
 	if _, err := trust.NewStore(); err == nil {
@@ -163,7 +163,7 @@ func TestVerifyConstraints(t *testing.T) {
 // the key.
 func TestTwoAnchorsOfOneName(t *testing.T) {
 	first, second := newChain(t, newSM2, template(3, "leaf")), newChain(t, newSM2, template(3, "leaf"))
-	store, err := trust.NewStore(first.root.cert, second.root.cert)
+	store, err := trust.NewStore(trust.DocumentationAuthority(first.root.cert, second.root.cert))
 	must(t, err)
 	for _, c := range []testChain{first, second} {
 		v, err := store.Verify(c.certs(), trust.VerifyOptions{Time: day(), Usage: trust.Signing})
@@ -178,7 +178,7 @@ func TestStoreVersion(t *testing.T) {
 	a := issue(t, authorityTemplate(1, "a", -1), nil, newSM2(t)).cert
 	b := issue(t, authorityTemplate(2, "b", -1), nil, newSM2(t)).cert
 	version := func(roots ...*smx509.Certificate) string {
-		store, err := trust.NewStore(roots...)
+		store, err := trust.NewStore(trust.DocumentationAuthority(roots...))
 		must(t, err)
 		return store.Version()
 	}

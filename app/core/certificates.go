@@ -62,13 +62,15 @@ func (c *Core) judge(roots *trust.Store, k keys.Certificate) Certificate {
 	verified, err := roots.Verify(chain, trust.VerifyOptions{Time: c.now(), Usage: usage})
 	if err != nil {
 		out.Problem = ownProblem(err)
-		if id, err := trust.ReadSubject(leaf, c.opt.OIDs); err == nil {
-			out.Identity = id
+		if authority, err := roots.Named(chain); err == nil {
+			if id, err := trust.ReadSubject(leaf, authority.OIDs); err == nil {
+				out.Identity = id
+			}
 		}
 		return out
 	}
 	out.verified = verified
-	if out.Identity, err = trust.ReadIdentity(verified, c.opt.OIDs); err != nil {
+	if out.Identity, err = trust.ReadIdentity(verified); err != nil {
 		out.Problem = protocol.CodeCertUntrusted
 	}
 	return out

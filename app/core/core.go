@@ -31,9 +31,6 @@ type Options struct {
 	Log *slog.Logger
 	// Pause waits between two attempts of a call; nil waits for real.
 	Pause func(context.Context, time.Duration) error
-	// OIDs are the identifiers of the authority's extensions; zero means
-	// trust.DefaultOIDs.
-	OIDs trust.OIDs
 }
 
 // Core is one phone. It is safe for concurrent use.
@@ -60,9 +57,6 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	}
 	if opt.Pause == nil {
 		opt.Pause = wait
-	}
-	if len(opt.OIDs.Lineage) == 0 {
-		opt.OIDs = trust.DefaultOIDs()
 	}
 	c := &Core{opt: opt}
 	var err error

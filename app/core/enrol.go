@@ -13,16 +13,19 @@ import (
 )
 
 // maxEnrolmentFile is the largest enrolment file in bytes.
-const maxEnrolmentFile = 16 << 10
+const maxEnrolmentFile = 64<<10 + 2*trust.MaxFile // the trust file in base64
 
 // Setup is what an enrolment file may leave out and a phone must know all the
 // same. What the file says counts first.
 type Setup struct {
 	Relay      string   // origin of the relay
 	AppOrigins []string // origins of the codes that are accepted
-	// Anchors are the roots that the application was built with, DER. Where
-	// there are none, the roots are those of the authority's answer that the
-	// enrolment file names by digest: it came from the operator by hand.
+	// Trust is a trust file by which the phone judges instead of the enrolment
+	// file's, and Anchors are roots (DER) for authorities that have none and use
+	// the documentation arc. With neither, the trust file is the one inside the
+	// enrolment file, which came from the operator by hand, or else the roots are
+	// those of the authority's answer that the enrolment file names by digest.
+	Trust   []byte
 	Anchors [][]byte
 }
 
@@ -88,7 +91,12 @@ func (c *Core) Enrol(ctx context.Context, file *caapi.EnrolmentFile, setup Setup
 
 // plan joins the file, the setup and what the phone was set up with before.
 func (c *Core) plan(file *caapi.EnrolmentFile, setup Setup) (*settings, error) {
-	next := &settings{V: 1, CA: file.CA, Relay: file.Relay, AppOrigins: file.AppOrigins, Roots: asBytes(setup.Anchors)}
+	next := &settings{V: 1, CA: file.CA, Relay: file.Relay, AppOrigins: file.AppOrigins}
+	believed, err := believe(file, setup)
+	if err != nil {
+		return nil, err
+	}
+	next.Trust, next.Roots = believed, asBytes(setup.Anchors)
 	if next.Relay == "" {
 		next.Relay = setup.Relay
 	}
@@ -103,12 +111,31 @@ func (c *Core) plan(file *caapi.EnrolmentFile, setup Setup) (*settings, error) {
 			return nil, protocol.Errorf(protocol.CodeConflict, "this phone belongs to another authority or relay")
 		}
 		kept := *old
+		if len(believed) > 0 {
+			kept.Trust, kept.Roots = believed, nil
+		}
 		return &kept, nil
 	}
 	if next.Relay == "" || len(next.AppOrigins) == 0 {
 		return nil, protocol.Errorf(protocol.CodeEnrolmentCode, "neither the enrolment file nor the setup names relay and app origins")
 	}
 	return next, checkServer(next.CA)
+}
+
+// believe is the trust file by which a phone judges from this enrolment on; none
+// where setup names roots alone, or nobody names anything.
+func believe(file *caapi.EnrolmentFile, setup Setup) (protocol.Bytes, error) {
+	believed := protocol.Bytes(setup.Trust)
+	if len(believed) == 0 && len(setup.Anchors) == 0 {
+		believed = file.Trust
+	}
+	if len(believed) == 0 {
+		return nil, nil
+	}
+	if _, err := trust.ParseFile(believed); err != nil {
+		return nil, protocol.Errorf(protocol.CodeEnrolmentCode, "%v", err)
+	}
+	return believed, nil
 }
 
 // prepareEnrolment makes the keys and the request, or finds those of an earlier
@@ -194,7 +221,7 @@ func (c *Core) install(ctx context.Context, next *settings, file *caapi.Enrolmen
 	if len(a.Chain) == 0 || len(a.Chain) >= trust.MaxChainLength {
 		return nil, errResponse("chain")
 	}
-	if len(next.Roots) == 0 {
+	if len(next.Trust) == 0 && len(next.Roots) == 0 {
 		next.Roots = namedRoots(a.Chain, file.Roots)
 	}
 	next.Account = a.Account
@@ -236,10 +263,10 @@ func namedRoots(chain []protocol.Bytes, digests []string) []protocol.Bytes {
 // judgeGrant verifies both chains to the phone's roots and that they name the
 // same holder.
 func (c *Core) judgeGrant(ctx context.Context, next *settings, file *caapi.EnrolmentFile, g keys.Grant) ([]Certificate, error) {
-	if len(next.Roots) == 0 {
+	if len(next.Trust) == 0 && len(next.Roots) == 0 {
 		return nil, protocol.Errorf(protocol.CodeCertUntrusted, "the authority's chain does not lead to a root that the enrolment file names")
 	}
-	roots, err := storeOf(next.Roots, c.opt.OIDs)
+	roots, err := next.anchors()
 	if err != nil {
 		return nil, err
 	}

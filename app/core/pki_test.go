@@ -55,7 +55,7 @@ type pki struct {
 
 func newPKI(t testing.TB, c *clock, name string) *pki {
 	t.Helper()
-	p := &pki{t: t, clock: c, revoked: map[string]bool{}, oids: trust.DefaultOIDs()}
+	p := &pki{t: t, clock: c, revoked: map[string]bool{}, oids: trust.DocumentationOIDs()}
 	authority := func(cn string) *smx509.Certificate {
 		return &smx509.Certificate{Subject: pkix.Name{CommonName: cn}, BasicConstraintsValid: true, IsCA: true,
 			NotBefore: c.now.Add(-time.Hour), NotAfter: c.now.AddDate(10, 0, 0),

@@ -27,7 +27,7 @@ type platform struct {
 
 // verifyPlatform judges who signed the request: signature, chain, status,
 // and that request and certificate name the same platform and key.
-func verifyPlatform(o *protocol.OpenedRequest, roots *trust.Store, oids trust.OIDs, now time.Time) (*platform, error) {
+func verifyPlatform(o *protocol.OpenedRequest, roots *trust.Store, now time.Time) (*platform, error) {
 	chain, err := trust.ParseChain(asSlices(o.Sealed.Chain))
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
@@ -35,14 +35,14 @@ func verifyPlatform(o *protocol.OpenedRequest, roots *trust.Store, oids trust.OI
 	if err := protocol.VerifyRequest(chain[0].PublicKey, o.Sealed.Request, o.Sealed.Signature); err != nil {
 		return nil, err
 	}
-	verified, err := roots.Verify(chain, trust.VerifyOptions{Time: now, Usage: trust.PlatformRequest})
+	verified, err := roots.Verify(chain, trust.VerifyOptions{Time: now, Usage: trust.PlatformRequest, Operation: trust.Operation(o.Request.Kind)})
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}
 	if err := checkPlatformStatus(o, verified, now); err != nil {
 		return nil, err
 	}
-	identity, err := trust.ReadIdentity(verified, oids)
+	identity, err := trust.ReadIdentity(verified)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}

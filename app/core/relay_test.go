@@ -58,7 +58,7 @@ type relay struct {
 
 func newRelay(t testing.TB, c *clock, a *authority) *relay {
 	t.Helper()
-	store, err := trust.NewStore(a.root.cert)
+	store, err := trust.NewStore(trust.DocumentationAuthority(a.root.cert))
 	must(t, err)
 	r := &relay{t: t, clock: c, store: store, ledger: a.key(), head: make([]byte, 32), all: map[protocol.CID]*challenge{}}
 	r.passes = func(text string) (*protocol.VerifiedPass, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust"
 )
 
 // Scan takes the text of a code: it claims the challenge for this phone, opens
@@ -83,7 +84,7 @@ func (s *Session) verify(ctx context.Context) error {
 		return err
 	}
 	now := c.now()
-	if s.who, err = verifyPlatform(s.opened, roots, c.opt.OIDs, now); err != nil {
+	if s.who, err = verifyPlatform(s.opened, roots, now); err != nil {
 		return err
 	}
 	if err := checkTime(r, now); err != nil {
@@ -111,11 +112,14 @@ func (c *Core) candidates(ctx context.Context, r *protocol.Request) ([]Certifica
 	}
 	var fit []Certificate
 	expired := false
+	var refused error
 	for _, own := range all {
 		switch {
 		case own.Use != keys.Sign || !own.Current || !meets(&own, r.Expect):
 		case own.Problem == "":
-			fit = append(fit, own)
+			if refused = own.verified.Authority.Allow(trust.Operation(r.Kind), c.now()); refused == nil {
+				fit = append(fit, own)
+			}
 		case own.Problem == protocol.CodeCertExpired:
 			expired = true
 		}
@@ -123,6 +127,8 @@ func (c *Core) candidates(ctx context.Context, r *protocol.Request) ([]Certifica
 	switch {
 	case len(fit) > 0:
 		return fit, nil
+	case refused != nil:
+		return nil, protocol.Errorf(protocol.CodeCertUntrusted, "%v", refused)
 	case expired:
 		return nil, protocol.Errorf(protocol.CodeCertExpired, "the fitting certificate has expired")
 	}

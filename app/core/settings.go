@@ -13,12 +13,15 @@ import (
 // settings are what the phone was set up with at its first enrolment: whom it
 // talks to and whom it believes. Nothing in a scanned code can change them.
 type settings struct {
-	V          int              `json:"v"`
-	CA         string           `json:"ca"`    // base URL of the authority
-	Relay      string           `json:"relay"` // origin of the relay
-	AppOrigins []string         `json:"app_origins"`
-	Roots      []protocol.Bytes `json:"roots"` // DER
-	Account    string           `json:"account"`
+	V          int      `json:"v"`
+	CA         string   `json:"ca"`    // base URL of the authority
+	Relay      string   `json:"relay"` // origin of the relay
+	AppOrigins []string `json:"app_origins"`
+	// Trust is the trust file that came with the enrolment. Phones from before
+	// there was one have Roots (DER), read by the documentation arc.
+	Trust   protocol.Bytes   `json:"trust,omitzero"`
+	Roots   []protocol.Bytes `json:"roots,omitzero"`
+	Account string           `json:"account"`
 	// LedgerKey is the key that the relay named when its first promise came.
 	LedgerKey protocol.Bytes `json:"ledger_key,omitzero"`
 	// Assist is the URL of the password server, as the authority named it.
@@ -28,7 +31,7 @@ type settings struct {
 const maxOrigins = 8
 
 func (s *settings) check() error {
-	if s.V != 1 || len(s.AppOrigins) == 0 || len(s.AppOrigins) > maxOrigins || len(s.Roots) == 0 {
+	if s.V != 1 || len(s.AppOrigins) == 0 || len(s.AppOrigins) > maxOrigins || len(s.Trust) == 0 && len(s.Roots) == 0 {
 		return protocol.Errorf(protocol.CodeKeystoreInvalid, "settings are incomplete")
 	}
 	for _, origin := range s.AppOrigins {
@@ -79,7 +82,7 @@ func (c *Core) apply(s *settings) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	roots, err := storeOf(s.Roots, c.opt.OIDs)
+	roots, err := s.anchors()
 	if err != nil {
 		return err
 	}
@@ -89,12 +92,20 @@ func (c *Core) apply(s *settings) error {
 	return nil
 }
 
-func storeOf(ders []protocol.Bytes, oids trust.OIDs) (*trust.Store, error) {
-	roots, err := trust.ParseChain(asSlices(ders))
+// anchors are the authorities that the phone believes.
+func (s *settings) anchors() (*trust.Store, error) {
+	if len(s.Trust) > 0 {
+		file, err := trust.ParseFile(s.Trust)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeKeystoreInvalid, "%v", err)
+		}
+		return file.Store()
+	}
+	roots, err := trust.ParseChain(asSlices(s.Roots))
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeKeystoreInvalid, "roots: %v", err)
 	}
-	store, err := trust.NewStoreWithOIDs(oids, roots...)
+	store, err := trust.NewStore(trust.DocumentationAuthority(roots...))
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeKeystoreInvalid, "roots: %v", err)
 	}

@@ -63,6 +63,10 @@ type EnrolmentFile struct {
 	// Roots are the SM3 digests of the authority's roots, lower-case
 	// hexadecimal, to be compared with the phone's own anchors.
 	Roots []string `json:"roots"`
+	// Trust is the authority's trust file, as trust.ParseFile reads it: what the
+	// phone believes from then on. Absent in files of authorities from before
+	// there were trust files.
+	Trust protocol.Bytes `json:"trust,omitzero"`
 	// Relay is the origin of the relay and AppOrigins are the origins of the
 	// codes that the phone shall accept, for phones that are not configured
 	// otherwise.

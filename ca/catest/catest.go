@@ -112,7 +112,7 @@ func (c *CA) must(err error) {
 // Store of anchors with the authority's root.
 func (c *CA) Store() *trust.Store {
 	c.t.Helper()
-	store, err := trust.NewStore(c.Root())
+	store, err := trust.NewStore(trust.DocumentationAuthority(c.Root()))
 	c.must(err)
 	return store
 }

@@ -17,7 +17,7 @@ func TestWholeAuthority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := trust.ReadIdentity(v, trust.DefaultOIDs())
+	id, err := trust.ReadIdentity(v)
 	if err != nil {
 		t.Fatal(err)
 	}

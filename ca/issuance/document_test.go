@@ -48,7 +48,7 @@ func names() []Name {
 }
 
 func profileTables() string {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	table := profiles(oids)
 	var b strings.Builder
 	b.WriteString("### Profiles\n\n| profile | families | key usage (critical) | extended key usage | basic constraints (critical) | longest life |\n|---|---|---|---|---|---|\n")

@@ -69,7 +69,7 @@ func TestIdentityInCertificates(t *testing.T) {
 		r.Identity, err = MarkIdentity(form, bytes.Repeat([]byte{7}, IdentityKeySize), exampleIdentity)
 		must(t, err)
 		cert := issue(t, issuer, r)
-		value, found := extensionValue(cert, trust.DefaultOIDs().Identity)
+		value, found := extensionValue(cert, trust.DocumentationOIDs().Identity)
 		if !found || !bytes.HasSuffix(value, r.Identity.Value) {
 			t.Errorf("%s: extension %x", name, value)
 		}

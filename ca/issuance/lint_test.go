@@ -36,7 +36,7 @@ func newKey(t testing.TB, kind Family) crypto.Signer {
 }
 
 func config() Config {
-	return Config{OIDs: trust.DefaultOIDs(), CRLURL: "http://ca.example/crl/issuing.crl", OCSPURL: "http://ca.example/ocsp",
+	return Config{OIDs: trust.DocumentationOIDs(), CRLURL: "http://ca.example/crl/issuing.crl", OCSPURL: "http://ca.example/ocsp",
 		IssuerURL: "http://ca.example/certs/issuing.cer", PersonIdentity: IdentityHashed, OrganisationIdentity: IdentityMasked}
 }
 
@@ -106,7 +106,7 @@ func TestEveryProfileIsIssuedAndBelieved(t *testing.T) {
 	}
 	for _, kind := range Families() {
 		root, issuer := ceremony(t, kind)
-		store, err := trust.NewStore(root)
+		store, err := trust.NewStore(trust.DocumentationAuthority(root))
 		must(t, err)
 		for name, usage := range usages {
 			if kind != SM2 && usage == trust.Encryption {
@@ -187,7 +187,7 @@ func addExt(ext pkix.Extension) func(*smx509.Certificate) {
 }
 
 func lintCases(t *testing.T, issuer *Issuer) []lintCase {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	rawSubject := func(name []relativeNameSET) func(*smx509.Certificate) {
 		return func(c *smx509.Certificate) {
 			der, err := asn1.Marshal(name)

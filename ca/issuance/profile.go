@@ -126,7 +126,7 @@ func profiles(oids trust.OIDs) map[Name]profile {
 
 // MaxValidity is the longest life of certificates of a profile.
 func MaxValidity(name Name) (time.Duration, error) {
-	p, ok := profiles(trust.DefaultOIDs())[name]
+	p, ok := profiles(trust.DocumentationOIDs())[name]
 	if !ok {
 		return 0, fmt.Errorf("no profile %q", name)
 	}

@@ -67,7 +67,7 @@ func newWorld(t testing.TB, key crypto.Signer) *world {
 		BasicConstraintsValid: true, IsCA: true, MaxPathLen: -1, KeyUsage: smx509.KeyUsageCertSign, SubjectKeyId: []byte("root"),
 	}
 	root = certify(t, root, root, rootKey.Public(), rootKey)
-	w.store, err = trust.NewStore(root)
+	w.store, err = trust.NewStore(trust.DocumentationAuthority(root))
 	must(t, err)
 	der, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
 	must(t, err)

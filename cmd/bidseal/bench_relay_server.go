@@ -147,7 +147,7 @@ func (s *benchRelay) trusted(config *relay.Config, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if config.Anchors, err = trust.NewStore(root); err != nil {
+	if config.Anchors, err = trust.NewStore(trust.DocumentationAuthority(root)); err != nil {
 		return err
 	}
 	key, err := protocol.ParseKey(t.PassKey)

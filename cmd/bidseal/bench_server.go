@@ -152,7 +152,7 @@ func (s *benchServer) start(ctx context.Context, g *errgroup.Group) (*benchAnswe
 }
 
 func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay, error) {
-	anchors, err := trust.NewStoreWithOIDs(s.authority.OIDs(), s.authority.Root())
+	anchors, err := trust.NewStore(s.authority.TrustAuthority())
 	if err != nil {
 		return nil, err
 	}
@@ -181,11 +181,11 @@ func (s *benchServer) approve(ctx context.Context, id string) (*benchAnswer, err
 	if err != nil {
 		return nil, fmt.Errorf("registration: %w", err)
 	}
-	anchors, err := trust.NewStoreWithOIDs(s.authority.OIDs(), s.authority.Root())
+	anchors, err := trust.NewStore(s.authority.TrustAuthority())
 	if err != nil {
 		return nil, err
 	}
-	platform, err := relay.ReadRegistration(raw, anchors, s.authority.OIDs(), time.Now())
+	platform, err := relay.ReadRegistration(raw, anchors, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -173,11 +173,11 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 	if err != nil {
 		return fmt.Errorf("read the registration: %w", err)
 	}
-	anchors, err := trust.NewStoreWithOIDs(authority.OIDs(), authority.Root())
+	anchors, err := trust.NewStore(authority.TrustAuthority())
 	if err != nil {
 		return err
 	}
-	platform, err := relay.ReadRegistration(raw, anchors, authority.OIDs(), d.clock())
+	platform, err := relay.ReadRegistration(raw, anchors, d.clock())
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
 
@@ -45,11 +46,15 @@ hold is refused with the name of the part.`,
 			if err != nil {
 				return err
 			}
+			anchors, err := trust.NewStore(trust.DocumentationAuthority(certs...))
+			if err != nil {
+				return err
+			}
 			file, err := readEvidence(args[0])
 			if err != nil {
 				return err
 			}
-			report, err := bidseal.Verifier{Roots: certs}.VerifyEvidence(file)
+			report, err := bidseal.Verifier{Anchors: anchors}.VerifyEvidence(file)
 			if err != nil {
 				return err
 			}
@@ -93,11 +98,15 @@ authority's certificate has to stand under the roots given. A file that has a ti
 			if err != nil {
 				return err
 			}
+			anchors, err := trust.NewStore(trust.DocumentationAuthority(certs...))
+			if err != nil {
+				return err
+			}
 			file, err := readEvidence(args[0])
 			if err != nil {
 				return err
 			}
-			verifier := bidseal.Verifier{Roots: certs}
+			verifier := bidseal.Verifier{Anchors: anchors}
 			if file, err = verifier.AddTimestamp(cmd.Context(), file, bidseal.HTTPTimestamps{URL: url, HTTP: newHTTPClient()}); err != nil {
 				return err
 			}

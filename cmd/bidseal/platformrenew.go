@@ -142,7 +142,7 @@ func (r registrar) renewalBody(config *bidseal.Registration, contact string) (*c
 	if err != nil {
 		return nil, err
 	}
-	id, err := trust.ReadSubject(chain[0], trust.DefaultOIDs())
+	id, err := trust.ReadSubject(chain[0], trust.DocumentationOIDs())
 	if err != nil {
 		return nil, fmt.Errorf("present certificate: %w", err)
 	}

@@ -60,7 +60,7 @@ func TestPlatformRenewal(t *testing.T) {
 		t.Error("the configuration names the old certificate")
 	}
 	for _, config := range []bidseal.Config{old, fresh} {
-		id, err := trust.ReadSubject(config.Chain[0], trust.DefaultOIDs())
+		id, err := trust.ReadSubject(config.Chain[0], trust.DocumentationOIDs())
 		l.must(err)
 		if id.PlatformID != fetched.Platform || id.CommonName != threadName {
 			t.Errorf("identity %+v", id)

@@ -139,7 +139,7 @@ func (c relayConfig) anchors() (*trust.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return trust.NewStore(roots...)
+	return trust.NewStore(trust.DocumentationAuthority(roots...))
 }
 
 func (c relayConfig) passKeys() ([]crypto.PublicKey, error) {

@@ -81,7 +81,7 @@ func (f relayFolder) registration(t *testing.T, id, name string, alter func(*rel
 	fatal(t, err)
 	value, err := asn1.MarshalWithParams(id, "utf8")
 	fatal(t, err)
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	template := &smx509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, SubjectKeyId: []byte(id),
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: smx509.KeyUsageDigitalSignature,
 		UnknownExtKeyUsage: []asn1.ObjectIdentifier{oids.PlatformUsage}, ExtraExtensions: []pkix.Extension{{Id: oids.PlatformID, Value: value}}}

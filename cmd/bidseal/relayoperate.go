@@ -240,7 +240,7 @@ func newRelayPlatformAddCommand(flags *relayFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				p, err := relay.ReadRegistration(bytes.TrimSpace(raw), anchors, trust.DefaultOIDs(), time.Now())
+				p, err := relay.ReadRegistration(bytes.TrimSpace(raw), anchors, time.Now())
 				if err != nil {
 					return err
 				}

@@ -132,7 +132,7 @@ func TestSDKKilledBetweenResultAndAck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	anchors, err := trust.NewStore(root)
+	anchors, err := trust.NewStore(trust.DocumentationAuthority(root))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestThreadWithSDK(t *testing.T) {
 		if login.CertificateSerial != phone.signing || login.Person != "王五" || login.CreditCode == "" {
 			t.Errorf("login %+v", login)
 		}
-		report, err := bidseal.Verifier{Roots: th.authority.Store().Anchors()}.VerifyEvidence(login.Evidence)
+		report, err := bidseal.Verifier{Anchors: th.authority.Store()}.VerifyEvidence(login.Evidence)
 		th.must(err)
 		if stamp := report.Timestamp; stamp == nil || stamp.Late || !strings.HasSuffix(stamp.Authority, " TSA") {
 			t.Errorf("the timestamp of the evidence is %+v", stamp)

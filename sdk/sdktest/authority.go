@@ -146,7 +146,7 @@ func extension(id asn1.ObjectIdentifier, value any) (pkix.Extension, error) {
 }
 
 func (a *Authority) person(h Holder) (certified, error) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	if h.Lineage == nil {
 		h.Lineage = make([]byte, trust.LineageSize)
 		if _, err := rand.Read(h.Lineage); err != nil {
@@ -180,7 +180,7 @@ func (a *Authority) person(h Holder) (certified, error) {
 }
 
 func (a *Authority) platform(id, name string) (certified, error) {
-	oids := trust.DefaultOIDs()
+	oids := trust.DocumentationOIDs()
 	ext, err := extension(oids.PlatformID, id)
 	if err != nil {
 		return certified{}, err
@@ -196,7 +196,9 @@ func (a *Authority) Root() *smx509.Certificate { return a.root.cert }
 func (a *Authority) Issuing() *smx509.Certificate { return a.issuing.cert }
 
 // Anchors is a store with the root alone.
-func (a *Authority) Anchors() (*trust.Store, error) { return trust.NewStore(a.root.cert) }
+func (a *Authority) Anchors() (*trust.Store, error) {
+	return trust.NewStore(trust.DocumentationAuthority(a.root.cert))
+}
 
 // chain is what a holder presents.
 func (a *Authority) chain(leaf *smx509.Certificate) []*smx509.Certificate {

@@ -154,7 +154,7 @@ func (p *Phone) checkPlatform(opened *protocol.OpenedRequest) (string, error) {
 	if err != nil {
 		return "", protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}
-	who, err := trust.ReadIdentity(v, trust.DefaultOIDs())
+	who, err := trust.ReadIdentity(v)
 	if err != nil || who.PlatformID != opened.Request.Platform {
 		return "", protocol.Errorf(protocol.CodePlatformUntrusted, "certificate of %q: %v", who.PlatformID, err)
 	}

@@ -217,7 +217,7 @@ type ceremony struct {
 func newFamilyCeremony(t *testing.T, family issuance.Family) *ceremony {
 	t.Helper()
 	config := issuance.Config{
-		OIDs: trust.DefaultOIDs(), CRLURL: "http://ca.example/crl/issuing-1.crl", OCSPURL: "http://ca.example/ocsp", IssuerURL: "http://ca.example/certs/issuing-1.cer",
+		OIDs: trust.DocumentationOIDs(), CRLURL: "http://ca.example/crl/issuing-1.crl", OCSPURL: "http://ca.example/ocsp", IssuerURL: "http://ca.example/certs/issuing-1.cer",
 	}
 	rootKey, key := must(family.GenerateKey())(t), must(family.GenerateKey())(t)
 	now := time.Now().UTC().Truncate(time.Second)

@@ -80,7 +80,7 @@ func (t *Token) Verify(o Options) (*Stamp, error) {
 	if err := t.checkAttributes(signer); err != nil {
 		return nil, err
 	}
-	verified, err := o.Anchors.Verify(chainOf(signer, bag), trust.VerifyOptions{Time: t.Info.Time, Usage: trust.TSA})
+	verified, err := o.Anchors.Verify(chainOf(signer, bag), trust.VerifyOptions{Time: t.Info.Time, Usage: trust.TSA, Operation: trust.OperationEvidence})
 	if err != nil {
 		return nil, err
 	}

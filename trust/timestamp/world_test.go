@@ -70,7 +70,7 @@ func newWorld(t testing.TB, newKey func() (crypto.Signer, error)) *world {
 	w.root = certify(t, authority("root", 1), nil, rootKey, rootKey)
 	w.issuing = certify(t, authority("issuing", 2), w.root, w.issuingKey, rootKey)
 	w.tsa = certify(t, w.template(3), w.issuing, w.tsaKey, w.issuingKey)
-	w.store, err = trust.NewStore(w.root)
+	w.store, err = trust.NewStore(trust.DocumentationAuthority(w.root))
 	must(t, err)
 	return w
 }

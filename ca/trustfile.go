@@ -1,0 +1,69 @@
+package ca
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/trust"
+	"github.com/emmansun/gmsm/smx509"
+)
+
+// TrustAuthority is what a verifier needs to know of the authority: its entry in
+// a trust file.
+func (a *Authority) TrustAuthority() trust.Authority {
+	return trustAuthority(a.config, a.oids, a.root, a.passKey.Public())
+}
+
+func trustAuthority(config Config, oids trust.OIDs, root *smx509.Certificate, passKey crypto.PublicKey) trust.Authority {
+	return trust.Authority{
+		Name: config.Name, Roots: []*smx509.Certificate{root}, OIDs: oids, PassKeys: []crypto.PublicKey{passKey},
+		OCSP: config.BaseURL + caapi.PathOCSP, CRL: config.crlURL(rootName), TSA: config.BaseURL + PathTimestamp,
+	}
+}
+
+// TrustFile is the trust file of the authority's folder in its exact bytes, which
+// goes out with every enrolment code. The ceremony wrote it, a relay may have
+// added itself, and an operator may have added other authorities. A folder from
+// before there were trust files gets the authority's own entry.
+func (a *Authority) TrustFile() ([]byte, error) {
+	raw, err := os.ReadFile(filepath.Join(a.dir, trust.FileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return (&trust.File{Authorities: []trust.Authority{a.TrustAuthority()}}).Encode()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", trust.FileName, err)
+	}
+	file, err := trust.ParseFile(raw)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", trust.FileName, err)
+	}
+	if !slices.ContainsFunc(file.Authorities, a.isOwn) {
+		return nil, fmt.Errorf("%s does not name this authority with its root and identifiers", trust.FileName)
+	}
+	return raw, nil
+}
+
+// writeTrust writes the trust file of a new authority.
+func (c *Ceremony) writeTrust(dir string, m *made) error {
+	oids, err := c.Config.oids()
+	if err != nil {
+		return err
+	}
+	file := trust.File{Authorities: []trust.Authority{trustAuthority(c.Config, oids, m.root, m.keys[keyPass].Public())}}
+	raw, err := file.Encode()
+	if err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(dir, trust.FileName), raw)
+}
+
+// isOwn reports whether an entry of a trust file is this authority's.
+func (a *Authority) isOwn(entry trust.Authority) bool {
+	return entry.OIDs.Equal(a.oids) && slices.ContainsFunc(entry.Roots, a.root.Equal)
+}
