@@ -6,12 +6,13 @@ import (
 	"sync/atomic"
 
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay/wire"
 )
 
 // feedConn is a platform's feed. It has a cursor and no queue: while the
 // platform reads slowly, the pump stands in a write, and goes on from the cursor.
 type feedConn struct {
-	conn
+	wire.Conn
 	relay    *Relay
 	platform *platformKey
 	store    string
@@ -51,7 +52,7 @@ func (f *feedConn) pump() {
 		more, err := f.page()
 		if err != nil {
 			f.relay.log.LogAttrs(context.Background(), slog.LevelDebug, "feed ends", slog.String("platform", f.platform.ID), slog.Any("error", err))
-			f.shut(closeTryAgain, string(protocol.CodeUnavailable))
+			f.Shut(wire.CloseTryAgain, string(protocol.CodeUnavailable))
 			return // stays pumpRunning: nobody starts it again
 		}
 		if more {
@@ -82,7 +83,7 @@ func (f *feedConn) page() (more bool, err error) {
 		return false, err
 	}
 	f.relay.metrics.feedEvents.Add(float64(len(page.Events)))
-	return page.More, f.write(frame)
+	return page.More, f.Write(frame)
 }
 
 // serveFeed runs a feed's connection.
@@ -90,7 +91,7 @@ func (r *Relay) serveFeed(f *feedConn) {
 	defer r.inflight.Done()
 	hello, err := f.hello()
 	if err == nil {
-		err = f.settle()
+		err = f.Settle()
 	}
 	if err == nil {
 		f.store, f.cursor = hello.Store, hello.After
@@ -99,23 +100,23 @@ func (r *Relay) serveFeed(f *feedConn) {
 		cancel()
 	}
 	if err != nil {
-		r.closeWith(&f.conn, err)
-		r.release(&f.conn)
+		r.closeWith(&f.Conn, err)
+		r.release(&f.Conn)
 		return
 	}
 	f.wake(0) // registered first, read then
 	r.inflight.Add(1)
 	go func() {
 		defer r.inflight.Done()
-		f.drain()
+		f.Drain()
 		r.hub.leave(topic{platform: f.platform.ID}, f)
-		r.release(&f.conn)
+		r.release(&f.Conn)
 	}()
 }
 
 func (f *feedConn) hello() (protocol.FeedHello, error) {
 	var h protocol.FeedHello
-	raw, err := f.firstFrame()
+	raw, err := f.FirstFrame()
 	if err != nil {
 		return h, err
 	}

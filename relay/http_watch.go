@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay/wire"
 	"github.com/gin-gonic/gin"
 	"github.com/gorilla/websocket"
 )
@@ -53,13 +54,13 @@ func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (net.Conn, bool) 
 }
 
 // adopt puts a connection on the wheel and counts the goroutine that serves it.
-func (r *Relay) adopt(c *conn) bool {
+func (r *Relay) adopt(c *wire.Conn) bool {
 	r.inflight.Add(1)
-	if r.wheel.add(c) {
+	if r.wheel.Add(c) {
 		return true
 	}
 	r.inflight.Done()
-	c.shut(closeDrain, "draining")
+	c.Shut(wire.CloseDrain, "draining")
 	r.metrics.connections.Add(-1)
 	return false
 }
@@ -71,8 +72,8 @@ func (r *Relay) onFeedSocket(c *gin.Context) {
 		return
 	}
 	if ws, ok := r.upgrade(c, &r.upgrades.feed); ok {
-		f := &feedConn{conn: conn{net: ws, limits: &r.limits}, relay: r, platform: p}
-		if r.adopt(&f.conn) {
+		f := &feedConn{Conn: wire.Conn{Net: ws, Limits: &r.wire}, relay: r, platform: p}
+		if r.adopt(&f.Conn) {
 			go r.serveFeed(f)
 		}
 	}
@@ -85,8 +86,8 @@ func (r *Relay) onWatchSocket(c *gin.Context) {
 		return
 	}
 	if ws, ok := r.upgrade(c, &r.upgrades.page); ok {
-		p := &pageConn{conn: conn{net: ws, limits: &r.limits}, relay: r}
-		if r.adopt(&p.conn) {
+		p := &pageConn{Newest: wire.Newest{Conn: wire.Conn{Net: ws, Limits: &r.wire}}, relay: r}
+		if r.adopt(&p.Conn) {
 			go r.servePage(p, origin)
 		}
 	}
@@ -162,7 +163,7 @@ func (r *Relay) onWatch(c *gin.Context) {
 		return
 	}
 	cors(c, origin)
-	raw, err := r.readBody(c, maxPageFrame)
+	raw, err := r.readBody(c, wire.MaxMessage)
 	if err != nil {
 		r.refuse(c, err)
 		return

@@ -5,18 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay/wire"
 )
-
-// maxPageFrame bounds the first frame of a page or a feed, in bytes.
-const maxPageFrame = 1024
-
-// maxPageWrite is the time a page's frame may take: pages share the goroutines
-// that write, and a frame of 200 bytes waits only where the page does not read.
-const maxPageWrite = 2 * time.Second
 
 // backgroundTime bounds work that no caller waits for.
 const backgroundTime = 10 * time.Second
@@ -46,47 +39,16 @@ func (r *Relay) watched(ctx context.Context, b protocol.WatchBody, origin string
 
 // pageConn is a page that watches one challenge: status only, the newest only.
 type pageConn struct {
-	conn
+	wire.Newest
 	relay *Relay
 	cid   protocol.CID
-	sent  atomic.Int64 // newest rev on the wire; written under conn.mu
 }
 
 // wake hands the challenge to the dispatcher, which reads its state once for
 // all pages that watch it, unless that state is out already.
 func (p *pageConn) wake(rev int64) {
-	if rev == 0 || rev > p.sent.Load() {
+	if rev == 0 || rev > p.Sent() {
 		p.relay.pages.add(p.cid)
-	}
-}
-
-// show writes a state unless a newer one is out. Pages are woken in no order.
-func (p *pageConn) show(rev int64, frame []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if rev <= p.sent.Load() {
-		return nil
-	}
-	p.sent.Store(rev)
-	return p.writeLocked(frame, min(p.limits.WriteTimeout, maxPageWrite))
-}
-
-// offer is show for a caller that has other work: it never waits. What it cannot
-// write at once is left to the wake-up that follows.
-func (p *pageConn) offer(rev int64, frame []byte) {
-	if !p.mu.TryLock() {
-		return
-	}
-	defer p.mu.Unlock()
-	if rev <= p.sent.Load() {
-		return
-	}
-	switch n, err := writeNow(p.net, frame); {
-	case err == nil && n == 0: // the socket is full, or TLS
-	case err == nil && n == len(frame):
-		p.sent.Store(rev)
-	default:
-		p.net.Close() // its reader ends and cleans up
 	}
 }
 
@@ -102,7 +64,7 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 		return
 	}
 	p.cid = c.CID
-	p.sent.Store(after)
+	p.Begin(after)
 	if err := r.hub.join(ctx, topic{cid: p.cid}, p, r.limits.WatchesPerCID); err != nil {
 		r.closePage(p, err)
 		return
@@ -112,7 +74,7 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 		err = r.showChallenge(p, c)
 	}
 	if err == nil {
-		err = p.settle()
+		err = p.Settle()
 	}
 	if err != nil {
 		r.hub.leave(topic{cid: p.cid}, p)
@@ -122,14 +84,14 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 	r.inflight.Add(1)
 	go func() {
 		defer r.inflight.Done()
-		p.drain()
+		p.Drain()
 		r.hub.leave(topic{cid: p.cid}, p)
-		r.release(&p.conn)
+		r.release(&p.Conn)
 	}()
 }
 
 func (r *Relay) firstPageFrame(ctx context.Context, p *pageConn, origin string) (Challenge, int64, error) {
-	raw, err := p.firstFrame()
+	raw, err := p.FirstFrame()
 	if err != nil {
 		return Challenge{}, 0, err
 	}
@@ -143,28 +105,28 @@ func (r *Relay) firstPageFrame(ctx context.Context, p *pageConn, origin string) 
 
 // closePage ends a connection with the code of the error as the reason.
 func (r *Relay) closePage(p *pageConn, err error) {
-	r.closeWith(&p.conn, err)
-	r.release(&p.conn)
+	r.closeWith(&p.Conn, err)
+	r.release(&p.Conn)
 }
 
-func (r *Relay) closeWith(c *conn, err error) {
-	var wrong *frameError
+func (r *Relay) closeWith(c *wire.Conn, err error) {
+	var wrong *wire.FrameError
 	if errors.As(err, &wrong) {
-		c.shut(wrong.code, "")
+		c.Shut(wrong.Code, "")
 		return
 	}
 	code := protocol.CodeOf(err)
 	if e := protocol.Lookup(code); e.Retryable {
-		c.shut(closeTryAgain, string(code))
+		c.Shut(wire.CloseTryAgain, string(code))
 		return
 	}
-	c.shut(closePolicy, string(code))
+	c.Shut(wire.ClosePolicy, string(code))
 }
 
 // release forgets a connection that has ended.
-func (r *Relay) release(c *conn) {
-	c.net.Close()
-	r.wheel.remove(c)
+func (r *Relay) release(c *wire.Conn) {
+	c.Net.Close()
+	r.wheel.Remove(c)
 	r.metrics.connections.Add(-1)
 }
 
@@ -173,7 +135,7 @@ func (r *Relay) showChallenge(p *pageConn, c Challenge) error {
 	if err != nil {
 		return err
 	}
-	return p.show(c.Rev, frame)
+	return p.Show(c.Rev, frame)
 }
 
 // pageFrame is a state as pages are told it.
@@ -182,7 +144,7 @@ func (r *Relay) pageFrame(c Challenge) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return encodeFrame(opText, message), nil
+	return wire.TextFrame(message), nil
 }
 
 // showHere tells the pages of this node a state that was just stored, without
@@ -198,7 +160,7 @@ func (r *Relay) showHere(c Challenge) {
 	}
 	for _, w := range waiters {
 		if p, ok := w.(*pageConn); ok {
-			p.offer(c.Rev, frame)
+			p.Offer(c.Rev, frame)
 		}
 	}
 }
@@ -221,8 +183,8 @@ func (r *Relay) showPages(cid protocol.CID) {
 		if !ok {
 			continue
 		}
-		if err != nil || p.show(c.Rev, frame) != nil {
-			p.shut(closeTryAgain, string(protocol.CodeUnavailable)) // its reader ends and cleans up
+		if err != nil || p.Show(c.Rev, frame) != nil {
+			p.Shut(wire.CloseTryAgain, string(protocol.CodeUnavailable)) // its reader ends and cleans up
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bidseal/bidseal/internal/httpapi/limit"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/relay/wire"
 	"github.com/bidseal/bidseal/trust"
 )
 
@@ -61,7 +62,8 @@ type Relay struct {
 	rates     *limit.Limiter[string]
 	metrics   *metrics
 	api       *httpapi.API
-	wheel     *wheel
+	wire      wire.Limits
+	wheel     *wire.Wheel
 	pages     *dispatcher
 	upgrades  *upgraders
 	handler   http.Handler
@@ -130,7 +132,8 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 		denied:    newLookup(l.CachedCerts, l.LookupTTL, cfg.Clock, cfg.Directory.Denied),
 		origins:   newLookup(1, l.LookupTTL, cfg.Clock, allOrigins(cfg.Directory)),
 		rates:     rates,
-		wheel:     newWheel(l.PingEvery), stop: make(chan struct{}),
+		wire:      wire.Limits{FirstFrame: l.FirstFrame, Write: l.WriteTimeout},
+		wheel:     wire.NewWheel(l.PingEvery), stop: make(chan struct{}),
 	}
 	r.storeID.Store(&id)
 	r.certs, r.passes = newCertCache(cfg.Anchors, l.CachedCerts), newPassCache(l.CachedCerts)
@@ -155,7 +158,7 @@ func (r *Relay) AdminHandler() http.Handler { return r.admin }
 func (r *Relay) Run(ctx context.Context) error {
 	sweep := time.NewTicker(r.limits.SweepEvery)
 	defer sweep.Stop()
-	ping := time.NewTicker(r.wheel.tick())
+	ping := time.NewTicker(r.wheel.Tick())
 	defer ping.Stop()
 	for {
 		select {
@@ -164,7 +167,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		case <-r.stop:
 			return nil
 		case now := <-ping.C:
-			r.wheel.turn(now)
+			r.wheel.Turn(now)
 		case <-sweep.C:
 			if err := r.Sweep(ctx); err != nil && ctx.Err() == nil {
 				r.log.LogAttrs(ctx, slog.LevelError, "sweep", slog.Any("error", err))
@@ -180,7 +183,7 @@ func (r *Relay) Drain(ctx context.Context) {
 	r.draining.Store(true)
 	r.stopOnce.Do(func() { close(r.stop) })
 	r.detach()
-	r.wheel.closeAll(ctx)
+	r.wheel.CloseAll(ctx)
 	done := make(chan struct{})
 	go func() {
 		r.inflight.Wait()

@@ -1,4 +1,4 @@
-package relay
+package wire
 
 import (
 	"encoding/binary"
@@ -36,22 +36,22 @@ const (
 	closeNormal    = 1000
 	closeProtocol  = 1002
 	closeNoStatus  = 1005 // never on the wire
-	closePolicy    = 1008
+	ClosePolicy    = 1008
 	closeTooBig    = 1009
-	closeDrain     = 1012 // reason "retry_ms=N"
-	closeTryAgain  = 1013
+	CloseDrain     = 1012 // reason "retry_ms=N"
+	CloseTryAgain  = 1013
 	firstPrivate   = 3000
 	lastCloseCode  = 4999
 	lastKnownClose = 1014
 )
 
-// frameError is what a peer did wrong, with the close code that says so.
-type frameError struct {
-	code int
-	what string
+// FrameError is what a peer did wrong, with the close code that says so.
+type FrameError struct {
+	Code int
+	What string
 }
 
-func (e *frameError) Error() string { return "websocket: " + e.what }
+func (e *FrameError) Error() string { return "websocket: " + e.What }
 
 // errPeerClosed: the peer has sent a close frame.
 var errPeerClosed = errors.New("websocket: closed by the peer")
@@ -72,6 +72,9 @@ func encodeFrame(op byte, payload []byte) []byte {
 	}
 	return append(b, payload...)
 }
+
+// TextFrame is a whole message, ready for any number of connections.
+func TextFrame(message []byte) []byte { return encodeFrame(opText, message) }
 
 // closeFrame carries a code and a reason of at most 123 bytes.
 func closeFrame(code int, reason string) []byte {
@@ -97,7 +100,7 @@ type clientFrame struct {
 }
 
 // next answers the next frame, reading where it is not there yet; payloads are
-// limited to limit bytes. The error is a *frameError or the connection's.
+// limited to limit bytes. The error is a *FrameError or the connection's.
 func (in *inbound) next(from net.Conn, limit int) (clientFrame, error) {
 	in.have = copy(in.buf, in.buf[in.taken:in.have])
 	in.taken = 0
@@ -152,7 +155,7 @@ func parseFrame(b []byte, limit int) (f clientFrame, size int, err error) {
 		n = binary.BigEndian.Uint64(b[2:])
 	}
 	if f.op < opClose && n > uint64(limit) {
-		return f, 0, &frameError{closeTooBig, fmt.Sprintf("message of %d bytes, at most %d", n, limit)}
+		return f, 0, &FrameError{closeTooBig, fmt.Sprintf("message of %d bytes, at most %d", n, limit)}
 	}
 	size = header + 4 + int(n)
 	if len(b) < size {
@@ -171,13 +174,13 @@ func parseFrame(b []byte, limit int) (f clientFrame, size int, err error) {
 func checkHeader(first, second byte, f clientFrame) error {
 	switch {
 	case first&reservedBits != 0:
-		return &frameError{closeProtocol, "reserved bits are set"}
+		return &FrameError{closeProtocol, "reserved bits are set"}
 	case second&maskBit == 0:
-		return &frameError{closeProtocol, "a client's frame is not masked"}
+		return &FrameError{closeProtocol, "a client's frame is not masked"}
 	case f.op > opBinary && f.op < opClose || f.op > opPong:
-		return &frameError{closeProtocol, fmt.Sprintf("opcode %d is not known", f.op)}
+		return &FrameError{closeProtocol, fmt.Sprintf("opcode %d is not known", f.op)}
 	case f.op >= opClose && (!f.final || second&^maskBit > maxControlSize):
-		return &frameError{closeProtocol, "a control frame is long or in pieces"}
+		return &FrameError{closeProtocol, "a control frame is long or in pieces"}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package relay
+package wire
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func tcpPair(t *testing.T) (ours, theirs *net.TCPConn) {
 // a deadline, in order and whole, and the deadline is gone afterwards.
 func TestWriteBeyondTheSocket(t *testing.T) {
 	ours, theirs := tcpPair(t)
-	c := &conn{net: ours, limits: &Limits{WriteTimeout: time.Minute}}
+	c := &Conn{Net: ours, Limits: &Limits{Write: time.Minute}}
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB: beyond what the sender holds
 	got := make(chan []byte, 1)
 	go func() {
@@ -49,7 +49,7 @@ func TestWriteBeyondTheSocket(t *testing.T) {
 	err := c.writeLocked(big, time.Minute)
 	c.mu.Unlock()
 	if err == nil {
-		err = c.write([]byte("last"))
+		err = c.Write([]byte("last"))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -64,40 +64,40 @@ func TestWriteBeyondTheSocket(t *testing.T) {
 // frame is torn, and left to the wake-up where nothing of it was written.
 func TestOffer(t *testing.T) {
 	ours, theirs := tcpPair(t)
-	p := &pageConn{conn: conn{net: ours, limits: &Limits{WriteTimeout: time.Minute}}}
+	p := &Newest{Conn: Conn{Net: ours, Limits: &Limits{Write: time.Minute}}}
 	small := encodeFrame(opText, []byte("state"))
-	p.offer(7, small)
+	p.Offer(7, small)
 	b := make([]byte, len(small))
 	if _, err := io.ReadFull(theirs, b); err != nil || !bytes.Equal(b, small) || p.sent.Load() != 7 {
 		t.Fatalf("%x, %v, sent %d", b, err, p.sent.Load())
 	}
-	p.offer(7, small) // old news
-	p.offer(6, small)
+	p.Offer(7, small) // old news
+	p.Offer(6, small)
 	p.mu.Lock()
-	p.offer(8, small) // somebody is writing
+	p.Offer(8, small) // somebody is writing
 	p.mu.Unlock()
 	if p.sent.Load() != 7 {
 		t.Fatalf("sent %d", p.sent.Load())
 	}
 	large := encodeFrame(opText, make([]byte, 64<<10))
 	for rev := int64(8); ; rev++ { // nobody reads: both sockets fill, and the offer returns all the same
-		p.offer(rev, large)
+		p.Offer(rev, large)
 		if p.sent.Load() != rev {
 			break
 		}
 	}
 
 	ours, _ = tcpPair(t)
-	p = &pageConn{conn: conn{net: ours, limits: &Limits{WriteTimeout: time.Minute}}}
-	p.offer(1, make([]byte, 32<<20))
+	p = &Newest{Conn: Conn{Net: ours, Limits: &Limits{Write: time.Minute}}}
+	p.Offer(1, make([]byte, 32<<20))
 	if _, err := writeNow(ours, small); err == nil {
 		t.Fatal("a torn frame was left on the wire")
 	}
 
 	piped, other := net.Pipe() // like TLS: nothing can be asked without waiting
 	defer other.Close()
-	p = &pageConn{conn: conn{net: piped, limits: &Limits{WriteTimeout: time.Minute}}}
-	p.offer(1, small)
+	p = &Newest{Conn: Conn{Net: piped, Limits: &Limits{Write: time.Minute}}}
+	p.Offer(1, small)
 	if p.sent.Load() != 0 {
 		t.Fatal("a connection without a socket took a frame")
 	}

@@ -1,4 +1,4 @@
-package relay
+package wire
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ func masked(op byte, final bool, payload []byte) []byte {
 
 // talk has a connection read what a client writes in pieces of the given size;
 // answers ends it and says what the client got.
-func talk(t *testing.T, piece int, frames ...[]byte) (c *conn, answers func() []byte) {
+func talk(t *testing.T, piece int, frames ...[]byte) (c *Conn, answers func() []byte) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	var got bytes.Buffer
@@ -60,15 +60,15 @@ func talk(t *testing.T, piece int, frames ...[]byte) (c *conn, answers func() []
 		return got.Bytes()
 	}
 	t.Cleanup(func() { answers() })
-	return &conn{net: ours, limits: &Limits{FirstFrame: time.Minute, WriteTimeout: time.Minute}}, answers
+	return &Conn{Net: ours, Limits: &Limits{FirstFrame: time.Minute, Write: time.Minute}}, answers
 }
 
 func TestFirstFrame(t *testing.T) {
-	long := []byte(strings.Repeat("x", maxPageFrame))
+	long := []byte(strings.Repeat("x", MaxMessage))
 	for name, c := range map[string]struct {
 		frames [][]byte
 		want   string
-		code   int // of a *frameError
+		code   int // of a *FrameError
 	}{
 		"whole":              {[][]byte{masked(opText, true, []byte("hello"))}, "hello", 0},
 		"binary":             {[][]byte{masked(opBinary, true, []byte("hello"))}, "hello", 0},
@@ -89,12 +89,12 @@ func TestFirstFrame(t *testing.T) {
 	} {
 		for _, piece := range []int{1, 7, 4096} {
 			conn, _ := talk(t, piece, c.frames...)
-			got, err := conn.firstFrame()
-			var wrong *frameError
+			got, err := conn.FirstFrame()
+			var wrong *FrameError
 			switch {
 			case c.code == 0 && (err != nil || string(got) != c.want):
 				t.Errorf("%s by %d: %.20q, %v", name, piece, got, err)
-			case c.code != 0 && (!errors.As(err, &wrong) || wrong.code != c.code):
+			case c.code != 0 && (!errors.As(err, &wrong) || wrong.Code != c.code):
 				t.Errorf("%s by %d: %v, want %d", name, piece, err, c.code)
 			}
 		}
@@ -107,10 +107,10 @@ func TestSettle(t *testing.T) {
 	ping := masked(opPing, true, []byte("are you there"))
 	c, answers := talk(t, 4096, masked(opText, true, []byte("hello")), ping, ping, masked(opPong, true, nil)[:3])
 	c.silent.Store(1)
-	if _, err := c.firstFrame(); err != nil {
+	if _, err := c.FirstFrame(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.settle(); err != nil {
+	if err := c.Settle(); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.in.buf) != controlBuffer || c.in.have != 3 {
@@ -121,11 +121,11 @@ func TestSettle(t *testing.T) {
 		t.Errorf("answers %x", got)
 	}
 	c, _ = talk(t, 4096, masked(opText, true, nil), masked(opText, true, nil))
-	if _, err := c.firstFrame(); err != nil {
+	if _, err := c.FirstFrame(); err != nil {
 		t.Fatal(err)
 	}
-	var wrong *frameError
-	if err := c.settle(); !errors.As(err, &wrong) || wrong.code != closePolicy {
+	var wrong *FrameError
+	if err := c.Settle(); !errors.As(err, &wrong) || wrong.Code != ClosePolicy {
 		t.Errorf("a second message: %v", err)
 	}
 }
@@ -146,13 +146,13 @@ func TestCloseCodes(t *testing.T) {
 			}
 		}
 	}
-	if f := closeFrame(closePolicy, strings.Repeat("x", 200)); len(f) != 2+maxControlSize {
+	if f := closeFrame(ClosePolicy, strings.Repeat("x", 200)); len(f) != 2+maxControlSize {
 		t.Errorf("a long reason makes a frame of %d bytes", len(f))
 	}
 }
 
 // FuzzFrame: whatever a client sends, in whatever pieces, nothing but a frame, a
-// *frameError or the connection's end comes out, and what is taken is what a
+// *FrameError or the connection's end comes out, and what is taken is what a
 // frame by frame reading takes.
 func FuzzFrame(f *testing.F) {
 	f.Add(masked(opText, true, []byte("hello")), 1)
@@ -161,12 +161,12 @@ func FuzzFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte, piece int) {
 		piece = min(max(piece, 1), 1<<12)
 		from := &pieces{left: bytes.Clone(sent), size: piece}
-		in := inbound{buf: make([]byte, maxPageFrame+maxHeader)}
+		in := inbound{buf: make([]byte, MaxMessage+maxHeader)}
 		rest := bytes.Clone(sent)
 		for {
-			got, err := in.next(from, maxPageFrame)
-			want, size, wantErr := parseFrame(rest, maxPageFrame)
-			var wrong *frameError
+			got, err := in.next(from, MaxMessage)
+			want, size, wantErr := parseFrame(rest, MaxMessage)
+			var wrong *FrameError
 			switch {
 			case errors.Is(err, io.EOF):
 				if size != 0 || wantErr != nil {
@@ -178,7 +178,7 @@ func FuzzFrame(f *testing.F) {
 					t.Fatalf("%v, want %v", err, wantErr)
 				}
 				return
-			case got.op != want.op || got.final != want.final || !bytes.Equal(got.payload, want.payload) || len(got.payload) > maxPageFrame:
+			case got.op != want.op || got.final != want.final || !bytes.Equal(got.payload, want.payload) || len(got.payload) > MaxMessage:
 				t.Fatalf("got %+v, want %+v", got, want)
 			}
 			rest = rest[size:]
@@ -208,15 +208,15 @@ func (p *pieces) Read(b []byte) (int, error) {
 // TestWheel: within one interval every connection is pinged once, whatever the
 // ticks are, and few at a time.
 func TestWheel(t *testing.T) {
-	w := newWheel(time.Minute)
+	w := NewWheel(time.Minute)
 	const n = 3 * wheelSlots
-	var conns []*conn
+	var conns []*Conn
 	for range n {
 		ours, theirs := net.Pipe()
 		theirs.Close() // a ping counts and fails
 		t.Cleanup(func() { ours.Close() })
-		c := &conn{net: ours, limits: &Limits{}}
-		if !w.add(c) {
+		c := &Conn{Net: ours, Limits: &Limits{}}
+		if !w.Add(c) {
 			t.Fatal("not taken")
 		}
 		conns = append(conns, c)
@@ -228,11 +228,11 @@ func TestWheel(t *testing.T) {
 		return sum
 	}
 	now := time.Now()
-	w.turn(now)
+	w.Turn(now)
 	last := 0
 	for range 100 {
 		now = now.Add(time.Minute / 100)
-		w.turn(now)
+		w.Turn(now)
 		if sum := pinged(); sum-last > n/100+3*3 {
 			t.Fatalf("%d pings in one turn", sum-last)
 		} else {
@@ -244,7 +244,7 @@ func TestWheel(t *testing.T) {
 			t.Fatalf("pinged %d times, %d in all", c.silent.Load(), pinged())
 		}
 	}
-	w.turn(now.Add(time.Hour)) // the clock jumps
+	w.Turn(now.Add(time.Hour)) // the clock jumps
 	if sum := pinged(); sum != 2*n {
 		t.Fatalf("%d pings after a long pause, want %d", sum, 2*n)
 	}
