@@ -5,38 +5,24 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay/wire"
 	"github.com/gin-gonic/gin"
-	"github.com/gorilla/websocket"
 )
 
-// upgraders shake hands. Their buffers live as long as that takes.
-type upgraders struct{ feed, page websocket.Upgrader }
+// handshakes are those of the two kinds of WebSocket.
+type handshakes struct{ feed, page *wire.Handshake }
 
-const (
-	socketReadBuffer  = 256
-	socketWriteBuffer = 2048
-)
-
-func newUpgraders() *upgraders {
-	pool := &sync.Pool{}
-	anyOrigin := func(*http.Request) bool { return true } // checked before, by the relay's own rules
-	one := func(subprotocol string) websocket.Upgrader {
-		return websocket.Upgrader{ReadBufferSize: socketReadBuffer, WriteBufferSize: socketWriteBuffer, WriteBufferPool: pool,
-			Subprotocols: []string{subprotocol}, CheckOrigin: anyOrigin}
-	}
-	return &upgraders{feed: one(protocol.FeedSubprotocol), page: one(protocol.WatchSubprotocol)}
+func newHandshakes() handshakes {
+	return handshakes{feed: wire.NewHandshake(protocol.FeedSubprotocol), page: wire.NewHandshake(protocol.WatchSubprotocol)}
 }
 
 // upgrade takes the connection over. The handler returns right after it, so that
 // what the HTTP server holds for a request is freed.
-func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (net.Conn, bool) {
-	req := c.Request
-	if !websocket.IsWebSocketUpgrade(req) || !slices.Contains(websocket.Subprotocols(req), u.Subprotocols[0]) {
-		r.refuse(c, protocol.Errorf(protocol.CodeMalformed, "want a WebSocket of subprotocol %s", u.Subprotocols[0]))
+func (r *Relay) upgrade(c *gin.Context, h *wire.Handshake) (net.Conn, bool) {
+	if !h.Wanted(c.Request) {
+		r.refuse(c, protocol.Errorf(protocol.CodeMalformed, "want a WebSocket of subprotocol %s", h.Subprotocol()))
 		return nil, false
 	}
 	if n := r.metrics.connections.Add(1); n > int64(r.limits.Connections) || r.draining.Load() {
@@ -44,13 +30,13 @@ func (r *Relay) upgrade(c *gin.Context, u *websocket.Upgrader) (net.Conn, bool) 
 		r.refuse(c, &protocol.Error{Code: protocol.CodeOverloaded, Detail: "no more connections", RetryAfter: 5})
 		return nil, false
 	}
-	ws, err := u.Upgrade(c.Writer, req, nil)
+	taken, err := h.Take(c.Writer, c.Request)
 	if err != nil {
 		r.metrics.connections.Add(-1)
-		c.Abort() // the upgrader has answered
+		c.Abort() // the handshake has answered
 		return nil, false
 	}
-	return ws.NetConn(), true // the library has shaken hands and holds nothing that was read
+	return taken, true
 }
 
 // adopt puts a connection on the wheel and counts the goroutine that serves it.
@@ -71,7 +57,7 @@ func (r *Relay) onFeedSocket(c *gin.Context) {
 		r.refuse(c, err)
 		return
 	}
-	if ws, ok := r.upgrade(c, &r.upgrades.feed); ok {
+	if ws, ok := r.upgrade(c, r.handshakes.feed); ok {
 		f := &feedConn{Conn: wire.Conn{Net: ws, Limits: &r.wire}, relay: r, platform: p}
 		if r.adopt(&f.Conn) {
 			go r.serveFeed(f)
@@ -85,7 +71,7 @@ func (r *Relay) onWatchSocket(c *gin.Context) {
 		r.refuse(c, err)
 		return
 	}
-	if ws, ok := r.upgrade(c, &r.upgrades.page); ok {
+	if ws, ok := r.upgrade(c, r.handshakes.page); ok {
 		p := &pageConn{Newest: wire.Newest{Conn: wire.Conn{Net: ws, Limits: &r.wire}}, relay: r}
 		if r.adopt(&p.Conn) {
 			go r.servePage(p, origin)

@@ -116,6 +116,9 @@ func (r *Relay) closeWith(c *wire.Conn, err error) {
 		return
 	}
 	code := protocol.CodeOf(err)
+	if errors.Is(err, wire.ErrNoFirstFrame) {
+		code = protocol.CodeMalformed
+	}
 	if e := protocol.Lookup(code); e.Retryable {
 		c.Shut(wire.CloseTryAgain, string(code))
 		return

@@ -51,23 +51,23 @@ type Relay struct {
 	log       *slog.Logger
 	limits    Limits
 
-	hub       *hub
-	gate      *gate
-	turns     *turns
-	certs     *certCache
-	passes    *passCache
-	platforms *platformCache
-	denied    *lookup[string, bool]
-	origins   *lookup[struct{}, []string]
-	rates     *limit.Limiter[string]
-	metrics   *metrics
-	api       *httpapi.API
-	wire      wire.Limits
-	wheel     *wire.Wheel
-	pages     *dispatcher
-	upgrades  *upgraders
-	handler   http.Handler
-	admin     http.Handler
+	hub        *hub
+	gate       *gate
+	turns      *turns
+	certs      *certCache
+	passes     *passCache
+	platforms  *platformCache
+	denied     *lookup[string, bool]
+	origins    *lookup[struct{}, []string]
+	rates      *limit.Limiter[string]
+	metrics    *metrics
+	api        *httpapi.API
+	wire       wire.Limits
+	wheel      *wire.Wheel
+	handshakes handshakes
+	pages      *dispatcher
+	handler    http.Handler
+	admin      http.Handler
 
 	detach   func()
 	stop     chan struct{} // closed by Drain: long-polls end, connections close
@@ -141,7 +141,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 		r.joint = j
 	}
 	r.pages = newDispatcher(r.showPages)
-	r.upgrades = newUpgraders()
+	r.handshakes = newHandshakes()
 	r.handler, r.admin = r.routes()
 	r.detach = cfg.Bus.Attach(r)
 	return r, nil

@@ -1,16 +1,34 @@
-// Package wire is the server's side of a WebSocket (RFC 6455, section 5) whose peer
-// says one thing and then waits for minutes: what counts is what a silent
-// connection holds.
+// Package wire is the server's side of WebSockets (RFC 6455) whose peers say one
+// thing and then wait for minutes. What counts is what a silent connection holds:
+// here a buffer of one control frame, and a reader whose stack stays at its
+// smallest, 4.8 KiB in all.
+//
+// Handshake takes a connection over from the HTTP server. The goroutine of the
+// connection then reads the first message, settles, and hands the rest of the
+// wait to another one with a small stack:
+//
+//	c := &wire.Conn{Net: taken, Limits: &limits}
+//	wheel.Add(c) // pings it
+//	message, err := c.FirstFrame()
+//	err = c.Settle()
+//	go func() {
+//		c.Drain() // until the connection ends
+//		wheel.Remove(c)
+//	}()
+//
+// Anybody may Write meanwhile, or Shut the connection with a code. Newest is a
+// Conn for a peer that wants nothing but the newest state of one thing.
+//
+// What a peer did wrong is a *FrameError; every other error is the connection's.
 package wire
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/bidseal/bidseal/protocol"
 )
 
 // maxControl is the time a ping or a close frame may take to write.
@@ -22,6 +40,9 @@ type Limits struct {
 	Write      time.Duration // to write one message
 }
 
+// ErrNoFirstFrame: the peer went away, or said nothing in time.
+var ErrNoFirstFrame = errors.New("no first frame")
+
 // MaxMessage bounds the first message of a client, in bytes.
 const MaxMessage = 1024
 
@@ -29,12 +50,13 @@ const MaxMessage = 1024
 // elsewhere and take turns by mu. There is no queue: who writes, writes to the
 // socket, at once or with a deadline.
 type Conn struct {
-	Net    net.Conn
+	Net    net.Conn // set before use
+	Limits *Limits  // set before use
+
 	in     inbound // the reader's
 	mu     sync.Mutex
 	slot   int32        // of the wheel
 	silent atomic.Int32 // pings since the last pong
-	Limits *Limits
 }
 
 // Write sends one text message.
@@ -105,7 +127,8 @@ func (c *Conn) control(f clientFrame) error {
 	return nil
 }
 
-// FirstFrame waits for the first message, Limits.FirstFrame at most.
+// FirstFrame waits for the first message, Limits.FirstFrame at most. Errors: a
+// *FrameError, or ErrNoFirstFrame.
 func (c *Conn) FirstFrame() ([]byte, error) {
 	if err := c.Net.SetReadDeadline(time.Now().Add(c.Limits.FirstFrame)); err != nil {
 		return nil, err
@@ -117,7 +140,7 @@ func (c *Conn) FirstFrame() ([]byte, error) {
 	case errors.As(err, &wrong):
 		return nil, err
 	case err != nil:
-		return nil, protocol.Errorf(protocol.CodeMalformed, "no first frame: %v", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoFirstFrame, err)
 	}
 	if err := c.Net.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err

@@ -7,11 +7,6 @@ import (
 	"net"
 )
 
-// The server's side of a WebSocket after its handshake, RFC 6455, section 5. A
-// page says one thing and then waits for minutes, so what counts is what a silent
-// connection holds: here a buffer of one control frame, and a reader whose stack
-// stays at its smallest.
-
 // Opcodes, section 5.2.
 const (
 	opContinuation byte = 0x0

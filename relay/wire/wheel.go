@@ -2,12 +2,12 @@ package wire
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/protocol"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -109,9 +109,7 @@ const closers = 64
 
 // jitter is 200 to 5000 ms.
 func jitter() int {
-	b, err := protocol.Random(2)
-	if err != nil {
-		return 1000
-	}
-	return 200 + int(binary.BigEndian.Uint16(b))%4801
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return 200 + int(binary.BigEndian.Uint16(b[:]))%4801
 }

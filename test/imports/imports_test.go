@@ -127,6 +127,10 @@ func bans() []ban {
 			why: "what two components share knows neither",
 		},
 		{
+			from: []string{"./relay/wire"}, to: []string{"./..."}, but: []string{"./relay/wire"}, deep: true,
+			why: "wire is RFC 6455 and nothing of ours, so that it is tested alone",
+		},
+		{
 			from: []string{"./internal/httpapi"}, to: []string{"./...", gin, prometheus, "golang.org/x/time/...", "github.com/hashicorp/..."}, but: []string{"./protocol/..."}, deep: true,
 			why: "the SDK's handler stands on httpapi: net/http, slog and the protocol are all that a platform links for it",
 		},
