@@ -35,9 +35,9 @@ type Config struct {
 	// Relay and App are origins: scheme://host[:port].
 	Relay string
 	App   string
-	// LedgerKey is the key by which the relay signs its ledger's promises, as
-	// the registration names it.
-	LedgerKey crypto.PublicKey
+	// LedgerKeys are the keys by which the relay signs its ledger's promises, as
+	// the trust file names them, at least one.
+	LedgerKeys []crypto.PublicKey
 	// Anchors are the authorities under which users' certificates are accepted,
 	// as the trust file names them; the platform's own chain ends there, too.
 	Anchors *trust.Store
@@ -171,7 +171,7 @@ func checkOrigin(origin string) error {
 
 // identity checks the platform's keys and chain against each other.
 func (c *Config) identity() (*trust.Verified, error) {
-	if c.Anchors == nil || c.RequestKey == nil || c.APIKey == nil || c.LedgerKey == nil {
+	if c.Anchors == nil || c.RequestKey == nil || c.APIKey == nil || len(c.LedgerKeys) == 0 {
 		return nil, fmt.Errorf("configuration lacks anchors, request key, API key or ledger key")
 	}
 	own, err := c.Anchors.Verify(c.Chain, trust.VerifyOptions{Time: c.Clock(), Usage: trust.PlatformRequest})

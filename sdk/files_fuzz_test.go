@@ -45,7 +45,7 @@ func FuzzConfigFiles(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if config.RequestKey == nil || config.APIKey == nil || len(config.Chain) == 0 || config.Anchors == nil || config.LedgerKey == nil || len(config.StoreKey) != 32 {
+		if config.RequestKey == nil || config.APIKey == nil || len(config.Chain) == 0 || config.Anchors == nil || len(config.LedgerKeys) == 0 || len(config.StoreKey) != 32 {
 			t.Fatalf("%s: an incomplete configuration", altered)
 		}
 		if closer, ok := config.Store.(interface{ Close() error }); ok {

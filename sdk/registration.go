@@ -25,11 +25,12 @@ type Registration struct {
 	Relay          string   `json:"relay"` // origin
 	App            string   `json:"app"`   // origin
 	APIKeyID       string   `json:"api_key_id,omitempty"`
-	LedgerKey      string   `json:"ledger_key"`                // PEM file, PUBLIC KEY
+	Trust          string   `json:"trust,omitempty"`           // trust file: authorities and the relay's ledger keys
+	LedgerKey      string   `json:"ledger_key,omitempty"`      // PEM file, PUBLIC KEY; without a trust file
 	RequestKey     string   `json:"request_key"`               // PEM file, PRIVATE KEY (PKCS#8, SM2)
 	Chain          string   `json:"chain"`                     // PEM file, certificates, leaf first
 	APIKey         string   `json:"api_key"`                   // PEM file, PRIVATE KEY (PKCS#8, P-256)
-	Roots          string   `json:"roots"`                     // PEM file, certificates
+	Roots          string   `json:"roots,omitempty"`           // PEM file, certificates; without a trust file
 	Store          string   `json:"store"`                     // folder of the file store
 	StoreKey       string   `json:"store_key"`                 // file, 32 bytes in hexadecimal
 	OCSPURL        string   `json:"ocsp_url,omitempty"`        // overrides what certificates name
@@ -70,13 +71,16 @@ func ParseRegistration(raw []byte) (*Registration, error) {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "registration of version %d, want 1", reg.V)
 	}
 	for _, f := range []struct{ name, value string }{
-		{"platform", reg.Platform}, {"name", reg.Name}, {"relay", reg.Relay}, {"app", reg.App}, {"ledger_key", reg.LedgerKey},
-		{"request_key", reg.RequestKey}, {"chain", reg.Chain}, {"api_key", reg.APIKey}, {"roots", reg.Roots}, {"store", reg.Store},
+		{"platform", reg.Platform}, {"name", reg.Name}, {"relay", reg.Relay}, {"app", reg.App},
+		{"request_key", reg.RequestKey}, {"chain", reg.Chain}, {"api_key", reg.APIKey}, {"store", reg.Store},
 		{"store_key", reg.StoreKey},
 	} {
 		if f.value == "" {
 			return nil, protocol.Errorf(protocol.CodeMalformed, "registration without %s", f.name)
 		}
+	}
+	if named := reg.Roots != "" && reg.LedgerKey != ""; named == (reg.Trust != "") || (reg.Roots == "") != (reg.LedgerKey == "") {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "registration: name a trust file, or roots and ledger_key")
 	}
 	if _, err := reg.proxies(); err != nil {
 		return nil, err
@@ -119,25 +123,63 @@ func (reg *Registration) config(dir string) (Config, error) {
 	if c.Chain, err = readCertificates(in(reg.Chain)); err != nil {
 		return Config{}, err
 	}
-	roots, err := readCertificates(in(reg.Roots))
+	if reg.Trust != "" {
+		err = c.readTrust(in(reg.Trust))
+	} else {
+		err = c.readRoots(in(reg.Roots), in(reg.LedgerKey))
+	}
 	if err != nil {
 		return Config{}, err
-	}
-	if c.Anchors, err = trust.NewStore(trust.DocumentationAuthority(roots...)); err != nil {
-		return Config{}, fmt.Errorf("read %s: %w", reg.Roots, err)
-	}
-	ledger, err := readPEM(in(reg.LedgerKey), "PUBLIC KEY")
-	if err != nil {
-		return Config{}, err
-	}
-	if c.LedgerKey, err = protocol.ParseKey(ledger[0]); err != nil {
-		return Config{}, fmt.Errorf("read %s: %w", reg.LedgerKey, err)
 	}
 	if c.StoreKey, err = readHex(in(reg.StoreKey)); err != nil {
 		return Config{}, err
 	}
 	c.Store, err = OpenFileStore(in(reg.Store))
 	return c, err
+}
+
+// readTrust reads whom the platform believes. The timestamp authority is the one
+// of the platform's own authority, where nothing else is configured.
+func (c *Config) readTrust(path string) error {
+	raw, err := readBounded(path)
+	if err != nil {
+		return err
+	}
+	file, err := trust.ParseFile(raw)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if c.Anchors, err = file.Store(); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if c.LedgerKeys = file.LedgerKeys(c.Relay); len(c.LedgerKeys) == 0 {
+		return fmt.Errorf("read %s: it does not name the relay %s", path, c.Relay)
+	}
+	if own, err := c.Anchors.Named(c.Chain); err == nil && c.TSAURL == "" {
+		c.TSAURL = own.TSA
+	}
+	return nil
+}
+
+// readRoots reads what a registration from before there were trust files names.
+func (c *Config) readRoots(roots, ledgerKey string) error {
+	certs, err := readCertificates(roots)
+	if err != nil {
+		return err
+	}
+	if c.Anchors, err = trust.NewStore(trust.DocumentationAuthority(certs...)); err != nil {
+		return fmt.Errorf("read %s: %w", roots, err)
+	}
+	ledger, err := readPEM(ledgerKey, "PUBLIC KEY")
+	if err != nil {
+		return err
+	}
+	key, err := protocol.ParseKey(ledger[0])
+	if err != nil {
+		return fmt.Errorf("read %s: %w", ledgerKey, err)
+	}
+	c.LedgerKeys = []crypto.PublicKey{key}
+	return nil
 }
 
 func readBounded(path string) ([]byte, error) {

@@ -15,12 +15,44 @@ import (
 
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/sdktest"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
 )
 
 // register writes the folder that onboarding writes.
 func register(t *testing.T, env *sdktest.Env) string {
+	t.Helper()
+	dir := registerRoots(t, env)
+	config := env.Config()
+	file := trust.File{Authorities: config.Anchors.Authorities(), Relays: []trust.Relay{{Origin: config.Relay, LedgerKeys: config.LedgerKeys}}}
+	raw, err := file.Encode()
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, trust.FileName), raw, 0o600))
+	change(t, filepath.Join(dir, "platform.json"), func(doc map[string]any) {
+		delete(doc, "roots")
+		delete(doc, "ledger_key")
+		doc["trust"] = trust.FileName
+	})
+	return dir
+}
+
+// change rewrites a JSON file.
+func change(t *testing.T, path string, do func(doc map[string]any)) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	var doc map[string]any
+	must(t, json.Unmarshal(raw, &doc))
+	do(doc)
+	raw, err = json.Marshal(doc)
+	must(t, err)
+	must(t, os.WriteFile(path, raw, 0o600))
+}
+
+// registerRoots writes the folder that onboarding wrote before there were trust
+// files.
+func registerRoots(t *testing.T, env *sdktest.Env) string {
 	t.Helper()
 	dir, config := t.TempDir(), env.Config()
 	write := func(name, blockType string, ders ...[]byte) {
@@ -41,7 +73,7 @@ func register(t *testing.T, env *sdktest.Env) string {
 	write("api.pem", "PRIVATE KEY", private(config.APIKey))
 	write("chain.pem", "CERTIFICATE", config.Chain[0].Raw, config.Chain[1].Raw)
 	write("roots.pem", "CERTIFICATE", env.Authority.Root().Raw)
-	ledger, err := smx509.MarshalPKIXPublicKey(config.LedgerKey)
+	ledger, err := smx509.MarshalPKIXPublicKey(config.LedgerKeys[0])
 	must(t, err)
 	write("ledger.pem", "PUBLIC KEY", ledger)
 	must(t, os.WriteFile(filepath.Join(dir, "store.key"), []byte(hex.EncodeToString(make([]byte, 32))+"\n"), 0o600))
@@ -54,6 +86,12 @@ func register(t *testing.T, env *sdktest.Env) string {
 }
 
 func TestLoadConfigSignsIn(t *testing.T) {
+	for name, register := range map[string]func(*testing.T, *sdktest.Env) string{"trust file": register, "roots": registerRoots} {
+		t.Run(name, func(t *testing.T) { loadedSignsIn(t, register) })
+	}
+}
+
+func loadedSignsIn(t *testing.T, register func(*testing.T, *sdktest.Env) string) {
 	ctx, env := testContext(t), sdktest.New(t)
 	dir := register(t, env)
 	client := env.Client(func(c *bidseal.Config) {
@@ -85,21 +123,27 @@ func TestLoadConfigRefuses(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, "store.key"), []byte("00"), 0o600))
 		},
 		"huge file": func(dir string, _ map[string]any) {
-			must(t, os.WriteFile(filepath.Join(dir, "roots.pem"), make([]byte, 300<<10), 0o600))
+			must(t, os.WriteFile(filepath.Join(dir, "chain.pem"), make([]byte, 300<<10), 0o600))
 		},
-		"leaf as root":       func(_ string, doc map[string]any) { doc["roots"] = "chain.pem" },
-		"certificate as pub": func(_ string, doc map[string]any) { doc["ledger_key"] = "chain.pem" },
+		"trust file missing":       func(_ string, doc map[string]any) { doc["trust"] = "none.json" },
+		"trust file that is PEM":   func(_ string, doc map[string]any) { doc["trust"] = "roots.pem" },
+		"relay not in trust file":  func(_ string, doc map[string]any) { doc["relay"] = "https://other.example.cn" },
+		"neither trust nor roots":  func(_ string, doc map[string]any) { delete(doc, "trust") },
+		"both trust and roots":     func(_ string, doc map[string]any) { doc["roots"], doc["ledger_key"] = "roots.pem", "ledger.pem" },
+		"trust and roots alone":    func(_ string, doc map[string]any) { doc["roots"] = "roots.pem" },
+		"roots without ledger key": func(_ string, doc map[string]any) { delete(doc, "trust"); doc["roots"] = "roots.pem" },
+		"leaf as root": func(_ string, doc map[string]any) {
+			delete(doc, "trust")
+			doc["roots"], doc["ledger_key"] = "chain.pem", "ledger.pem"
+		},
+		"certificate as pub": func(_ string, doc map[string]any) {
+			delete(doc, "trust")
+			doc["roots"], doc["ledger_key"] = "roots.pem", "chain.pem"
+		},
 	} {
 		dir := register(t, env)
 		path := filepath.Join(dir, "platform.json")
-		raw, err := os.ReadFile(path)
-		must(t, err)
-		var doc map[string]any
-		must(t, json.Unmarshal(raw, &doc))
-		spoil(dir, doc)
-		raw, err = json.Marshal(doc)
-		must(t, err)
-		must(t, os.WriteFile(path, raw, 0o600))
+		change(t, path, func(doc map[string]any) { spoil(dir, doc) })
 		if _, err := bidseal.LoadConfig(path); err == nil {
 			t.Errorf("%s: taken", name)
 		} else if strings.Contains(err.Error(), "PRIVATE KEY-----") {
@@ -122,7 +166,7 @@ func TestNewRefuses(t *testing.T) {
 		"other request key": func(c *bidseal.Config) { c.RequestKey = key },
 		"API key is SM2":    func(c *bidseal.Config) { c.APIKey = key },
 		"API key is P-384":  func(c *bidseal.Config) { c.APIKey = p384 },
-		"no ledger key":     func(c *bidseal.Config) { c.LedgerKey = nil },
+		"no ledger key":     func(c *bidseal.Config) { c.LedgerKeys = nil },
 		"short store key":   func(c *bidseal.Config) { c.StoreKey = make([]byte, 8) },
 		"relay with path":   func(c *bidseal.Config) { c.Relay += "/v1" },
 		"app over http":     func(c *bidseal.Config) { c.App = "http://app.example.cn" },

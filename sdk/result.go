@@ -146,7 +146,8 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 	if err := checkReceipt(&st.Result.Receipt, signer.Leaf(), r, s, claim.digest(o.CID)); err != nil {
 		return nil, err
 	}
-	if err := protocol.VerifyPromise(c.config.LedgerKey, st.Promise, st.Result.Receipt.Bytes); err != nil {
+	ledgerKey, err := c.promisedBy(st.Promise, st.Result.Receipt.Bytes)
+	if err != nil {
 		return nil, err
 	}
 	ocsp, err := c.status.signer(ctx, signer, box.OCSP, time.Unix(r.IAT, 0).Add(-stapleEarly))
@@ -154,7 +155,7 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 		return nil, err
 	}
 	v := &verdict{Certificate: box.Chain[0], Anchor: who.Anchor, At: s.IAT}
-	v.Evidence, err = c.evidence(ctx, o, st, claim, box, ocsp)
+	v.Evidence, err = c.evidence(ctx, o, st, claim, box, ocsp, ledgerKey)
 	return v, err
 }
 
@@ -168,12 +169,19 @@ func (o *openChallenge) openResult(claim evidenceClaim) (*protocol.ResultBox, er
 	return &box, keys.Open(protocol.BoxResult, claim.Box, &box)
 }
 
-// evidence writes the file, with a timestamp where one is to be had.
-func (c *Client) evidence(ctx context.Context, o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim, box *protocol.ResultBox, ocsp []byte) ([]byte, error) {
-	ledgerKey, err := protocol.MarshalKey(c.config.LedgerKey)
-	if err != nil {
-		return nil, err
+// promisedBy returns the one of the relay's ledger keys that signed a promise for
+// a receipt, as SubjectPublicKeyInfo. Error: CodeLedgerInvalid.
+func (c *Client) promisedBy(p *protocol.Promise, receipt []byte) (spki []byte, err error) {
+	for _, key := range c.config.LedgerKeys {
+		if err = protocol.VerifyPromise(key, p, receipt); err == nil {
+			return protocol.MarshalKey(key)
+		}
 	}
+	return nil, err
+}
+
+// evidence writes the file, with a timestamp where one is to be had.
+func (c *Client) evidence(ctx context.Context, o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim, box *protocol.ResultBox, ocsp, ledgerKey []byte) ([]byte, error) {
 	receipt := st.Result.Receipt
 	file := evidence{
 		V: evidenceVersion, Type: evidenceType, Request: o.Request, RequestSig: o.Signature, PlatformChain: o.Chain, PlatformOCSP: o.OCSP,

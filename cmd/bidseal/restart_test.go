@@ -137,7 +137,7 @@ func (w *restartWorld) backend(platform *catest.Platform, ledger crypto.PublicKe
 	store, err := sqlstore.Open(t.Context(), sqlstore.Config{Location: database})
 	fatal(t, err)
 	client, err := bidseal.New(bidseal.Config{RequestKey: platform.RequestKey, Chain: platform.Chain, APIKey: platform.APIKey,
-		Relay: w.balancer.origin(), App: threadApp, LedgerKey: ledger, Anchors: w.authority.Store(), OCSPURL: w.authority.URL + "/ocsp",
+		Relay: w.balancer.origin(), App: threadApp, LedgerKeys: []crypto.PublicKey{ledger}, Anchors: w.authority.Store(), OCSPURL: w.authority.URL + "/ocsp",
 		Origins: []string{"https://bid.example.cn"}, Store: store, StoreKey: make([]byte, 32)})
 	fatal(t, err)
 	ctx, stop := context.WithCancel(t.Context())

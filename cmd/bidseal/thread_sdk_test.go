@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 func (th *thread) sdk() *bidseal.Client {
 	th.t.Helper()
 	client, err := bidseal.New(bidseal.Config{RequestKey: th.platform.RequestKey, Chain: th.platform.Chain, APIKey: th.platform.APIKey,
-		Relay: th.relay, App: threadApp, LedgerKey: th.ledger.Public(), Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + ca.PathTimestamp,
+		Relay: th.relay, App: threadApp, LedgerKeys: []crypto.PublicKey{th.ledger.Public()}, Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + ca.PathTimestamp,
 		Origins: []string{"https://bid.example.cn"}})
 	th.must(err)
 	ctx, stop := context.WithCancel(th.t.Context())

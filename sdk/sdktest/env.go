@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -69,7 +70,7 @@ func (e *Env) Config() bidseal.Config {
 	e.must(err)
 	return bidseal.Config{
 		Platform: PlatformID, Name: PlatformName, RequestKey: e.platform.key, Chain: e.Authority.chain(e.platform.cert), APIKey: e.apiKey,
-		Relay: e.Relay.URL(), App: App, LedgerKey: e.Relay.LedgerKey(), Anchors: anchors, OCSP: e.Authority, TSA: e.Authority,
+		Relay: e.Relay.URL(), App: App, LedgerKeys: []crypto.PublicKey{e.Relay.LedgerKey()}, Anchors: anchors, OCSP: e.Authority, TSA: e.Authority,
 		Store: e.Store, StoreKey: e.storeKey, Origins: []string{Origin}, Clock: e.Clock.Now, After: e.Clock.After,
 	}
 }
