@@ -18,6 +18,10 @@ help: ## list the targets
 build: ## build bin/bidseal, one static binary
 	$(GO) build -trimpath -o bin/bidseal ./cmd/bidseal
 
+.PHONY: build-bench
+build-bench: ## build bin/bidseal-bench, the measurements
+	$(GO) build -trimpath -o bin/bidseal-bench ./cmd/bidseal-bench
+
 .PHONY: demo
 demo: build ## build and run the whole thing on this machine
 	bin/bidseal demo
@@ -35,7 +39,7 @@ lint: ## gofmt, vet, staticcheck and golangci-lint, all pinned in tools/go.mod
 	  test -z "$$unformatted" || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet -tags bench,e2e,interop,redis,postgres ./...
 	$(TOOL) staticcheck -tags bench,e2e,interop,redis,postgres ./...
-	CGO_ENABLED=1 $(GO) vet -tags pkcs11 ./ca/hsm/... ./cmd/bidseal
+	CGO_ENABLED=1 $(GO) vet -tags pkcs11 ./ca/hsm/... ./cmd/internal/cacmd
 	CGO_ENABLED=1 $(TOOL) staticcheck -tags pkcs11 ./ca/hsm/...
 	$(TOOL) golangci-lint run ./...
 
@@ -52,25 +56,25 @@ vuln: ## look for known vulnerabilities in what we call (needs the network)
 	$(TOOL) govulncheck ./...
 
 .PHONY: bench
-bench: build ## measure completed logins through the real HTTP and WebSocket stack
-	bin/bidseal bench login
+bench: build-bench ## measure completed logins through the real HTTP and WebSocket stack
+	bin/bidseal-bench login
 
 .PHONY: bench-peer
 bench-peer: ## build bin/bench-peer, the push server that the relay is measured against
 	cd test/peer && $(GO) vet ./... && $(GO) build -trimpath -o ../../bin/bench-peer .
 
 .PHONY: bench-relay
-bench-relay: build bench-peer ## measure the relay beside centrifuge and write docs/benchmarks.md (needs redis-server, 12 quiet minutes)
-	bin/bidseal bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
+bench-relay: build-bench bench-peer ## measure the relay beside centrifuge and write docs/benchmarks.md (needs redis-server, 12 quiet minutes)
+	bin/bidseal-bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
 
 .PHONY: soak
-soak: build ## have pages come and go for three minutes, some badly behaved, and look for what is left
-	bin/bidseal bench soak
+soak: build-bench ## have pages come and go for three minutes, some badly behaved, and look for what is left
+	bin/bidseal-bench soak
 
 .PHONY: bench-smoke
-bench-smoke: build bench-peer ## run every part of bench-relay in small (needs redis-server)
-	BIDSEAL_BIN=$(CURDIR)/bin/bidseal BENCH_PEER_BIN=$(CURDIR)/bin/bench-peer \
-	  $(GO) test -tags bench -count=1 -run BenchRelay -timeout 5m $(TESTFLAGS) ./cmd/bidseal
+bench-smoke: build-bench bench-peer ## run every part of bench-relay in small (needs redis-server)
+	BIDSEAL_BENCH_BIN=$(CURDIR)/bin/bidseal-bench BENCH_PEER_BIN=$(CURDIR)/bin/bench-peer \
+	  $(GO) test -tags bench -count=1 -run BenchRelay -timeout 5m $(TESTFLAGS) ./cmd/internal/benchcmd
 
 .PHONY: wasm
 wasm: ## build the phone core for js/wasm
@@ -89,7 +93,7 @@ interop: ## have BouncyCastle, OpenSSL, sm-crypto-v2 and @noble/curves judge wha
 .PHONY: redis
 redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster (needs redis-server)
 	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
-	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/bidseal
+	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/internal/relaycmd
 
 .PHONY: pkcs11
 pkcs11: ## run an authority with its keys in SoftHSM, and build bin/bidseal-pkcs11 (needs gcc, softhsm2, openssl)
@@ -101,7 +105,7 @@ postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, to
 	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca/assist ./ca ./sdk/sqlstore
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m $(TESTFLAGS) ./relay
 	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'ConformanceSingle|ConformanceCluster|Failover' $(TESTFLAGS) ./relay/redisstore
-	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/bidseal
+	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/internal/relaycmd ./cmd/internal/cacmd ./cmd/internal/benchcmd
 
 .PHONY: e2e
 e2e: build ## drive the demo in headless Chromium (needs chromium, fonts-noto-cjk)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 )
@@ -24,23 +24,34 @@ import (
 const asBinary = "BIDSEAL_TEST_AS_BINARY"
 
 func TestMain(m *testing.M) {
-	if config := os.Getenv(asPlatform); config != "" {
-		if err := runPlatform(config, os.Getenv(asPlatformID)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(exitFailed)
-		}
-		os.Exit(exitOK)
-	}
 	if os.Getenv(asBinary) != "" {
 		main()
 	}
-	os.Exit(runTests(m))
+	os.Exit(m.Run())
+}
+
+// readyLine is what these tests read of the ready line.
+type readyLine struct {
+	Platform string       `json:"platform"`
+	Relay    string       `json:"relay"`
+	CA       string       `json:"ca"`
+	App      string       `json:"app"`
+	Root     string       `json:"root"`
+	Phones   []readyPhone `json:"phones"`
+}
+
+// readyPhone is one of its phones.
+type readyPhone struct {
+	State        string `json:"state"`
+	PasswordFile string `json:"password_file"`
+	Organisation string `json:"organisation"`
+	Role         string `json:"role"`
 }
 
 // demoProcess is a demo in a process of its own.
 type demoProcess struct {
 	cmd   *exec.Cmd
-	ready demoReady
+	ready readyLine
 }
 
 func startDemo(t *testing.T, data string) *demoProcess {
@@ -158,10 +169,10 @@ func (v *visitor) until(id, want string) {
 }
 
 // scan has a demo phone approve the page's code in this process.
-func scan(t *testing.T, phone demoPhone, link string) {
+func scan(t *testing.T, phone readyPhone, link string) {
 	t.Helper()
 	code, out, errOut := bidsealRun(t, "phone", "--state", phone.State, "scan", link, "--password-file", phone.PasswordFile, "--approve", "--json")
-	if code != exitOK {
+	if code != cli.ExitOK {
 		t.Fatalf("scan: exit %d\n%s\n%s", code, out, errOut)
 	}
 }
@@ -198,7 +209,7 @@ func TestDemoKilledBetweenResultAndAck(t *testing.T) {
 		t.Error("the account page does not name the holder")
 	}
 	checkDemoEvidence(t, v, again.ready.Root)
-	if code := again.end(t, syscall.SIGTERM); code != exitOK {
+	if code := again.end(t, syscall.SIGTERM); code != cli.ExitOK {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
 
@@ -206,7 +217,7 @@ func TestDemoKilledBetweenResultAndAck(t *testing.T) {
 	var log struct {
 		Entries int `json:"entries"`
 	}
-	if err := json.Unmarshal([]byte(out), &log); err != nil || code != exitOK || log.Entries != 1 {
+	if err := json.Unmarshal([]byte(out), &log); err != nil || code != cli.ExitOK || log.Entries != 1 {
 		t.Fatalf("verify-log: exit %d, %s, %s", code, out, errOut)
 	}
 }
@@ -223,7 +234,7 @@ func checkDemoEvidence(t *testing.T, v *visitor, root string) {
 	}
 	var report bidseal.Report
 	code, out, errOut := bidsealRun(t, "evidence", "verify", file, "--trust", root, "--json")
-	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitOK {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != cli.ExitOK {
 		t.Fatalf("evidence verify: exit %d, %v\n%s\n%s", code, err, out, errOut)
 	}
 	if stamp := report.Timestamp; stamp == nil || stamp.Late || stamp.Time.Sub(report.Signed).Abs() > time.Minute {
@@ -246,7 +257,7 @@ func TestDemoForeignBrowserCannotFinish(t *testing.T) {
 	if status, _ := mine.call("finish", p.ID); status != http.StatusOK {
 		t.Fatalf("own browser: %d", status)
 	}
-	if code := demo.end(t, syscall.SIGTERM); code != exitOK {
+	if code := demo.end(t, syscall.SIGTERM); code != cli.ExitOK {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
 }
@@ -262,13 +273,13 @@ func TestDemoKeepsItsAddresses(t *testing.T) {
 	if len(demo.ready.Phones) != 3 || demo.ready.Phones[0].Role != "admin" || demo.ready.Phones[1].Role != "user" || demo.ready.Phones[2].Organisation != "" {
 		t.Errorf("phones: %+v", demo.ready.Phones)
 	}
-	if code, _, stderr := bidsealRun(t, "demo", "--port", "0", "--data", data); code != exitFailed || !strings.Contains(stderr, "another demo runs") {
+	if code, _, stderr := bidsealRun(t, "demo", "--port", "0", "--data", data); code != cli.ExitFailed || !strings.Contains(stderr, "another demo runs") {
 		t.Errorf("a second demo on the same data: exit %d, %s", code, stderr)
 	}
-	if code := demo.end(t, syscall.SIGTERM); code != exitOK {
+	if code := demo.end(t, syscall.SIGTERM); code != cli.ExitOK {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
-	if code, _, stderr := bidsealRun(t, "demo", "--port", "18400", "--data", data); code != exitFailed || !strings.Contains(stderr, "was made for") {
+	if code, _, stderr := bidsealRun(t, "demo", "--port", "18400", "--data", data); code != cli.ExitFailed || !strings.Contains(stderr, "was made for") {
 		t.Errorf("other ports on the same data: exit %d, %s", code, stderr)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
@@ -41,6 +43,18 @@ func newLife(t *testing.T) *life {
 	return &life{th, []string{"--data", th.authority.Dir, "--password-file", th.file("passphrase", []byte(catest.Passphrase)), "--operator", "tester"}}
 }
 
+// caLine runs `bidseal ca ... --json` on one authority and reads the document.
+func caLine(t *testing.T, base []string, v any, args ...string) {
+	t.Helper()
+	code, stdout, stderr := bidsealRun(t, append(append([]string{"ca", "--json"}, base...), args...)...)
+	if code != cli.ExitOK {
+		t.Fatalf("ca %v: exit code %d\n%s", args, code, stderr)
+	}
+	if err := json.Unmarshal([]byte(stdout), v); err != nil {
+		t.Fatalf("ca %v: %v\n%s", args, err, stdout)
+	}
+}
+
 // phone is a phone that holds nothing yet.
 func (l *life) phone(name string) *threadPhone {
 	l.t.Helper()
@@ -53,7 +67,7 @@ func (p *threadPhone) enrolWith(code string) []core.Certificate {
 	var out struct {
 		Certificates []core.Certificate `json:"certificates"`
 	}
-	p.run(&out, exitOK, "enrol", "--code", code, "--relay", p.th.relay, "--app-origin", threadApp, "--password-file", p.password)
+	p.run(&out, cli.ExitOK, "enrol", "--code", code, "--relay", p.th.relay, "--app-origin", threadApp, "--password-file", p.password)
 	if len(out.Certificates) < 2 {
 		p.th.t.Fatalf("enrol: %+v", out)
 	}
@@ -139,7 +153,7 @@ func (p *threadPhone) open(ahead time.Duration, blind bool) *core.Core {
 	p.th.must(err)
 	store, err := keystore.New(files, keystore.DefaultKDF())
 	p.th.must(err)
-	phone, err := core.Open(p.th.t.Context(), core.Options{Files: files, Keys: store, Transport: blindTransport{newPhoneTransport(), blind},
+	phone, err := core.Open(p.th.t.Context(), core.Options{Files: files, Keys: store, Transport: blindTransport{phonecmd.NewTransport(), blind},
 		App: "test/1", Now: func() time.Time { return time.Now().Add(ahead) }, Log: slog.New(slog.DiscardHandler)})
 	p.th.must(err)
 	return phone
@@ -178,7 +192,7 @@ func TestLifeOfACertificate(t *testing.T) {
 		t.Errorf("renamed: %+v", renamed)
 	}
 	var device struct{ Device string }
-	fresh.run(&device, exitOK, "device")
+	fresh.run(&device, cli.ExitOK, "device")
 	reissue := l.authorise(old, "reissue", "--device", device.Device)
 	reissued := fresh.enrolWith(reissue)
 	if len(reissued) != 2+3 || reissued[0].Identity != renamed[0].Identity || !reissued[0].NotAfter.Equal(renamed[0].NotAfter) {
@@ -236,7 +250,7 @@ func TestLifeOfACertificate(t *testing.T) {
 		l.t = t
 		var out protocol.Problem
 		third := l.phone("third")
-		third.run(&out, exitFailed, "enrol", "--code", reissue, "--relay", l.relay, "--app-origin", threadApp, "--password-file", third.password)
+		third.run(&out, cli.ExitFailed, "enrol", "--code", reissue, "--relay", l.relay, "--app-origin", threadApp, "--password-file", third.password)
 		if out.Code != protocol.CodeEnrolmentCode {
 			t.Errorf("%+v", out)
 		}
@@ -256,15 +270,15 @@ func TestLifeCommandsRefuse(t *testing.T) {
 		exit int
 		code protocol.Code
 	}{
-		"no serial":           {[]string{"renew", "--out", out}, exitUsage, ""},
-		"no file":             {[]string{"renew", "--serial", phone.signing}, exitUsage, ""},
-		"four years":          {[]string{"renew", "--serial", phone.signing, "--years", "4", "--out", out}, exitFailed, protocol.CodeMalformed},
-		"unknown serial":      {[]string{"renew", "--serial", "1234", "--out", out}, exitFailed, protocol.CodeNotFound},
-		"another credit code": {[]string{"change", "--serial", phone.signing, "--organisation", "x", "--credit-code", "91350100M000100Y43", "--out", out}, exitFailed, protocol.CodeConflict},
-		"no name":             {[]string{"change", "--serial", phone.signing, "--out", out}, exitUsage, ""},
-		"reason":              {[]string{"reissue", "--serial", phone.signing, "--reason", "cACompromise", "--out", out}, exitFailed, protocol.CodeMalformed},
-		"hold of nothing":     {[]string{"hold"}, exitUsage, ""},
-		"unknown device":      {[]string{"device", "block", "nobody"}, exitFailed, protocol.CodeNotFound},
+		"no serial":           {[]string{"renew", "--out", out}, cli.ExitUsage, ""},
+		"no file":             {[]string{"renew", "--serial", phone.signing}, cli.ExitUsage, ""},
+		"four years":          {[]string{"renew", "--serial", phone.signing, "--years", "4", "--out", out}, cli.ExitFailed, protocol.CodeMalformed},
+		"unknown serial":      {[]string{"renew", "--serial", "1234", "--out", out}, cli.ExitFailed, protocol.CodeNotFound},
+		"another credit code": {[]string{"change", "--serial", phone.signing, "--organisation", "x", "--credit-code", "91350100M000100Y43", "--out", out}, cli.ExitFailed, protocol.CodeConflict},
+		"no name":             {[]string{"change", "--serial", phone.signing, "--out", out}, cli.ExitUsage, ""},
+		"reason":              {[]string{"reissue", "--serial", phone.signing, "--reason", "cACompromise", "--out", out}, cli.ExitFailed, protocol.CodeMalformed},
+		"hold of nothing":     {[]string{"hold"}, cli.ExitUsage, ""},
+		"unknown device":      {[]string{"device", "block", "nobody"}, cli.ExitFailed, protocol.CodeNotFound},
 	} {
 		code, stdout, stderr := bidsealRun(t, append(append([]string{"ca", "--json"}, l.base...), v.args...)...)
 		if code != v.exit || v.code != "" && !strings.Contains(stdout, string(v.code)) {
@@ -274,7 +288,7 @@ func TestLifeCommandsRefuse(t *testing.T) {
 	var changed struct{ Held, Resumed, Revoked []string }
 	caLine(t, l.base, &changed, "hold", "--lineage", lineage)
 	code, stdout, _ := bidsealRun(t, append(append([]string{"ca", "--json"}, l.base...), "renew", "--serial", phone.signing, "--out", out)...)
-	if code != exitFailed || !strings.Contains(stdout, string(protocol.CodeCertRevoked)) {
+	if code != cli.ExitFailed || !strings.Contains(stdout, string(protocol.CodeCertRevoked)) {
 		t.Errorf("renewal of a held certificate: %d %s", code, stdout)
 	}
 	caLine(t, l.base, &changed, "resume", "--lineage", lineage)
@@ -282,7 +296,7 @@ func TestLifeCommandsRefuse(t *testing.T) {
 	if len(changed.Held) != 2 || len(changed.Resumed) != 2 || len(changed.Revoked) != 2 {
 		t.Errorf("%+v", changed)
 	}
-	if code, stdout, _ = bidsealRun(t, append(append([]string{"ca", "--json"}, l.base...), "resume", "--lineage", lineage)...); code != exitFailed || !strings.Contains(stdout, string(protocol.CodeCertRevoked)) {
+	if code, stdout, _ = bidsealRun(t, append(append([]string{"ca", "--json"}, l.base...), "resume", "--lineage", lineage)...); code != cli.ExitFailed || !strings.Contains(stdout, string(protocol.CodeCertRevoked)) {
 		t.Errorf("resumed a revoked one: %d %s", code, stdout)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
 	"github.com/bidseal/bidseal/trust"
 )
 
@@ -48,7 +49,7 @@ func dyingPhone(t *testing.T, files storage.Files) *core.Core {
 	if err != nil {
 		t.Fatal(err)
 	}
-	phone, err := core.Open(t.Context(), core.Options{Files: files, Keys: store, Transport: newPhoneTransport(), App: "test/1",
+	phone, err := core.Open(t.Context(), core.Options{Files: files, Keys: store, Transport: phonecmd.NewTransport(), App: "test/1",
 		Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

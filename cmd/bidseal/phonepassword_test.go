@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/app/core/keys"
+	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 )
@@ -16,7 +17,7 @@ import (
 func (p *threadPhone) refuse(code protocol.Code, words string, args ...string) {
 	p.th.t.Helper()
 	exit, stdout, stderr := bidsealRun(p.th.t, append([]string{"phone", "--state", p.state, "--json"}, args...)...)
-	if exit != exitFailed || !strings.Contains(stdout, `"code":"`+string(code)+`"`) || !strings.Contains(stderr, words) {
+	if exit != cli.ExitFailed || !strings.Contains(stdout, `"code":"`+string(code)+`"`) || !strings.Contains(stderr, words) {
 		p.th.t.Fatalf("phone %v: exit %d\n%s%s", args, exit, stdout, stderr)
 	}
 }
@@ -37,7 +38,7 @@ func TestPasswordOfACertificate(t *testing.T) {
 		return []string{"password", "change", "--password-file", from, "--new-password-file", to}
 	}
 	var done struct{ OK bool }
-	p.run(&done, exitOK, change(p.password, second)...)
+	p.run(&done, cli.ExitOK, change(p.password, second)...)
 	p.refuse(protocol.CodePasswordWrong, "剩余 9 次", change(p.password, third)...)
 	for range 5 {
 		p.refuse(protocol.CodePasswordWrong, "剩余", change(p.password, third)...)
@@ -56,7 +57,7 @@ func TestPasswordOfACertificate(t *testing.T) {
 		t.Error("a token without an end")
 	}
 	reset := []string{"password", "reset", "--token", token, "--new-password-file", third}
-	p.run(&done, exitOK, reset...)
+	p.run(&done, cli.ExitOK, reset...)
 	p.refuse(protocol.CodeRealNameToken, "实名核验凭证", reset...)
 	p.refuse(protocol.CodePasswordWrong, "", change(second, p.password)...)
 
@@ -73,7 +74,7 @@ func TestPasswordOfACertificate(t *testing.T) {
 	var certs struct {
 		TriesLeft int `json:"tries_left"`
 	}
-	p.run(&certs, exitOK, "certs")
+	p.run(&certs, cli.ExitOK, "certs")
 	if certs.TriesLeft != keys.MaxTries {
 		t.Errorf("%d tries left", certs.TriesLeft)
 	}
@@ -105,7 +106,7 @@ func TestPasswordCommandsRefuse(t *testing.T) {
 		"no file to write": {"ca", "real-name-token", "--data", dir, "--purpose", "password_reset", "--serial", "00"},
 		"a file in place":  {"ca", "real-name-token", "--data", dir, "--purpose", "password_reset", "--serial", "00", "--out", dir},
 	} {
-		if exit, _, stderr := bidsealRun(t, args...); exit != exitUsage {
+		if exit, _, stderr := bidsealRun(t, args...); exit != cli.ExitUsage {
 			t.Errorf("%s: exit %d, %s", name, exit, stderr)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/cmd/internal/cli"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
 )
@@ -36,21 +37,21 @@ func TestPlatformRenewal(t *testing.T) {
 		}
 	}
 	var state caapi.PlatformState
-	line(exitOK, &state, "request", "--dir", dir, "--ca", l.authority.URL, "--name", threadName, "--organisation", "示例交易中心", "--contact", "ops@example.cn", "--origin", "https://bid.example.cn")
+	line(cli.ExitOK, &state, "request", "--dir", dir, "--ca", l.authority.URL, "--name", threadName, "--organisation", "示例交易中心", "--contact", "ops@example.cn", "--origin", "https://bid.example.cn")
 	approve(state.ID)
 	var fetched struct{ Platform string }
-	line(exitOK, &fetched, "fetch", "--dir", dir, "--relay", l.relay, "--app", threadApp, "--root", filepath.Join(l.authority.Dir, "root.pem"))
+	line(cli.ExitOK, &fetched, "fetch", "--dir", dir, "--relay", l.relay, "--app", threadApp, "--root", filepath.Join(l.authority.Dir, "root.pem"))
 
 	old, err := bidseal.LoadConfig(dir)
 	l.must(err)
 	var again caapi.PlatformState
-	line(exitOK, &state, "renew", "--dir", dir)
-	line(exitOK, &again, "renew", "--dir", dir)
+	line(cli.ExitOK, &state, "renew", "--dir", dir)
+	line(cli.ExitOK, &again, "renew", "--dir", dir)
 	if state.State != caapi.PlatformPending || again != state {
 		t.Errorf("%+v, asked again %+v", state, again)
 	}
 	approve(state.ID)
-	line(exitOK, &state, "renew", "--dir", dir)
+	line(cli.ExitOK, &state, "renew", "--dir", dir)
 	if state.Registration == nil || state.Registration.PlatformID != fetched.Platform {
 		t.Fatalf("%+v", state)
 	}
@@ -69,10 +70,10 @@ func TestPlatformRenewal(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, renewalFile)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "renewal.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the renewal is still remembered: %v", err)
 	}
-	if code, _, _ := bidsealRun(t, "platform", "renew", "--dir", t.TempDir()); code != exitFailed {
+	if code, _, _ := bidsealRun(t, "platform", "renew", "--dir", t.TempDir()); code != cli.ExitFailed {
 		t.Errorf("a folder without a platform: exit code %d", code)
 	}
 }

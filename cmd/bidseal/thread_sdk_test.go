@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 )
@@ -113,8 +114,8 @@ func TestThreadWithSDK(t *testing.T) {
 		th.t = t
 		challenge, err := client.Login(t.Context(), bidseal.LoginOptions{})
 		th.must(err)
-		var out scanResult
-		phone.run(&out, exitOK, "scan", challenge.Payload(), "--reject", "wrong_content")
+		var out scanLine
+		phone.run(&out, cli.ExitOK, "scan", challenge.Payload(), "--reject", "wrong_content")
 		if _, err := th.wait(challenge); protocol.CodeOf(err) != protocol.CodeRejected {
 			t.Errorf("the platform saw %v", err)
 		}

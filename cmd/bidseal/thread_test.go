@@ -21,6 +21,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
@@ -103,6 +104,18 @@ func (th *thread) file(name string, data []byte) string {
 	return path
 }
 
+// scanLine is what these tests read of a scan's document.
+type scanLine struct {
+	OK           bool           `json:"ok"`
+	State        protocol.State `json:"state"`
+	PlatformName string         `json:"platform_name"`
+	Stapled      bool           `json:"stapled"`
+	Ledger       *struct {
+		Index    uint64 `json:"index"`
+		Verified bool   `json:"verified"`
+	} `json:"ledger"`
+}
+
 // threadPhone is one command-line phone.
 type threadPhone struct {
 	th       *thread
@@ -125,7 +138,7 @@ func (th *thread) enrol(name string) *threadPhone {
 			Serial string `json:"serial"`
 		} `json:"certificates"`
 	}
-	p.run(&out, exitOK, "enrol", "--code", th.file("code-"+name+".json", raw), "--relay", th.relay, "--app-origin", threadApp, "--password-file", p.password)
+	p.run(&out, cli.ExitOK, "enrol", "--code", th.file("code-"+name+".json", raw), "--relay", th.relay, "--app-origin", threadApp, "--password-file", p.password)
 	if len(out.Certificates) != 2 {
 		th.t.Fatalf("enrol: %+v", out)
 	}
@@ -145,17 +158,17 @@ func (p *threadPhone) run(v any, want int, args ...string) {
 	}
 }
 
-func (p *threadPhone) scan(code string, flags ...string) scanResult {
+func (p *threadPhone) scan(code string, flags ...string) scanLine {
 	p.th.t.Helper()
-	var out scanResult
-	p.run(&out, exitOK, append([]string{"scan", code, "--password-file", p.password, "--approve"}, flags...)...)
+	var out scanLine
+	p.run(&out, cli.ExitOK, append([]string{"scan", code, "--password-file", p.password, "--approve"}, flags...)...)
 	return out
 }
 
 func (p *threadPhone) refused(want protocol.Code, code string, flags ...string) {
 	p.th.t.Helper()
 	var out protocol.Problem
-	p.run(&out, exitFailed, append([]string{"scan", code, "--password-file", p.password}, flags...)...)
+	p.run(&out, cli.ExitFailed, append([]string{"scan", code, "--password-file", p.password}, flags...)...)
 	if out.Code != want {
 		p.th.t.Fatalf("scan: %s, want %s (%s)", out.Code, want, out.Detail)
 	}
@@ -343,8 +356,8 @@ func TestThread(t *testing.T) {
 	t.Run("reject", func(t *testing.T) {
 		th.t = t
 		l := th.login(protocol.Policy{Match: protocol.MatchNone})
-		var out scanResult
-		phone.run(&out, exitOK, "scan", l.link, "--reject", "not_me")
+		var out scanLine
+		phone.run(&out, cli.ExitOK, "scan", l.link, "--reject", "not_me")
 		if st := l.call(http.MethodGet, "", nil); out.State != protocol.StateRejected || st.State != protocol.StateRejected || st.Code != "not_me" {
 			t.Errorf("phone %s, relay %s %s", out.State, st.State, st.Code)
 		}
@@ -388,7 +401,7 @@ func TestThread(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{"phone", "--state", phone.state, "scan", l.link, "--approve", "--password-file", phone.password},
 			strings.NewReader("4x\n42\n"), &stdout, &stderr)
-		if code != exitOK || <-right != "42" {
+		if code != cli.ExitOK || <-right != "42" {
 			t.Fatalf("exit code %d\n%s%s", code, stdout.String(), stderr.String())
 		}
 		for _, want := range []string{"平台【" + threadName + "】请求【登录】", "登录示例电子交易平台", "数字不一致"} {

@@ -1,10 +1,10 @@
-// Command bench-peer is the push server that `bidseal bench relay` measures the
+// Command bench-peer is the push server that `bidseal-bench relay` measures the
 // relay against: github.com/centrifugal/centrifuge, the library behind
 // Centrifugo, in a process of its own under the same orders as the relay.
 //
 // It is a module of its own, so that nothing of it gets into the relay's.
 //
-//	go build -o ../../bin/bench-peer . && bidseal bench relay --peer bin/bench-peer
+//	go build -o ../../bin/bench-peer . && bidseal-bench relay --peer bin/bench-peer
 package main
 
 import (

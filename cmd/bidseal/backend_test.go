@@ -1,7 +1,0 @@
-//go:build !postgres
-
-package main
-
-import "testing"
-
-func runTests(m *testing.M) int { return m.Run() }

@@ -1,9 +1,0 @@
-//go:build !pkcs11 || !cgo
-
-package main
-
-import "github.com/bidseal/bidseal/ca"
-
-// newTokens is the access to hardware security modules, which only a program
-// built with -tags pkcs11 has.
-func newTokens() ca.Tokens { return nil }

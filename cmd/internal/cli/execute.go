@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of every command.
+const (
+	ExitOK     = 0
+	ExitFailed = 1 // refused or failed; the reason with its stable code is on stderr, with --json on stdout
+	ExitUsage  = 2
+)
+
+// Execute runs one command line and returns its exit code.
+func Execute(ctx context.Context, root *cobra.Command, args []string, in io.Reader, out, errOut io.Writer) int {
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(errOut, "%s\n\n%s", usage.Error(), cmd.UsageString())
+		return ExitUsage
+	}
+	report(cmd, err)
+	return ExitFailed
+}
+
+// NewRoot is the top of a binary's command line: what all of its commands have in common.
+func NewRoot(use, short string, commands ...*cobra.Command) *cobra.Command {
+	root := &cobra.Command{
+		Use:           use,
+		Short:         short,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return Usagef("there is no command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().Bool("json", false, "one JSON document on stdout; logs go to stderr")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(commands...)
+	return root
+}
+
+// report tells a person what happened, whose side it is on and what to do, the
+// code small behind it; with --json it is the problem document.
+func report(cmd *cobra.Command, err error) {
+	if WantJSON(cmd) {
+		_ = WriteJSON(cmd.OutOrStdout(), protocol.ProblemOf(err))
+	}
+	w := cmd.ErrOrStderr()
+	var own *protocol.Error
+	if !errors.As(err, &own) {
+		fmt.Fprintf(w, "%s: %v\n", cmd.Root().Name(), err)
+		return
+	}
+	e := protocol.Lookup(own.Code)
+	fmt.Fprintf(w, "%s。%s\n%s %s\n(%s)\n", e.TitleZH, e.ActionZH, e.Title, e.Action, err)
+}

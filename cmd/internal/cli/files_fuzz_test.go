@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/emmansun/gmsm/sm2"
+)
+
+// FuzzFiles: every kind of file that any command is given is read whole or refused; none brings the process down, and
+// what is taken can be used.
+// Slow.
+func FuzzFiles(f *testing.F) {
+	key, err := sm2.GenerateKey(rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	private, err := PrivateKeyPEM(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	spki, err := protocol.MarshalKey(key.Public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{
+		private, PublicKeyPEM(spki), CertificatesPEM([][]byte{catest.New(f, catest.Options{}).Root().Raw}),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if public, err := ReadPublicKey(path); err == nil {
+			if _, err := protocol.MarshalKey(public); err != nil {
+				t.Fatalf("a public key that cannot be written: %v", err)
+			}
+		}
+		if signer, err := ReadSigner(path); err == nil && signer.Public() == nil {
+			t.Fatal("a key without a public half")
+		}
+		if certs, err := ReadCertificates(path); err == nil && len(certs) == 0 {
+			t.Fatal("no certificate, and no error")
+		}
+	})
+}
