@@ -209,8 +209,9 @@ func TestRace(t *testing.T) {
 // their answers.
 func onLossy(lossy *storetest.Lossy) option {
 	return func(c *relay.Config) {
-		lossy.Store, lossy.Outcomes = c.Store, c.Outcomes
-		c.Store, c.Outcomes = lossy, lossy
+		lossy.State, lossy.Nonces, lossy.Counters, lossy.Outcomes = c.State, c.Nonces, c.Counters, c.Outcomes
+		*c = c.WithStore(lossy)
+		c.Outcomes = lossy
 	}
 }
 
@@ -364,8 +365,9 @@ func (f *forgetful) Swap(ctx context.Context, rev int64, next relay.Challenge, p
 func TestForgottenState(t *testing.T) {
 	store := &forgetful{Lossy: &storetest.Lossy{}}
 	w := newWorld(t, func(c *relay.Config) {
-		store.Store, store.Outcomes = c.Store, c.Outcomes
-		c.Store, c.Outcomes = store, store
+		store.State, store.Nonces, store.Counters, store.Outcomes = c.State, c.Nonces, c.Counters, c.Outcomes
+		*c = c.WithStore(store)
+		c.Outcomes = store
 	})
 	d := w.newDevice("张三")
 	c := w.platform.created(protocol.KindLogin, false)
@@ -444,7 +446,9 @@ func TestConfigRefused(t *testing.T) {
 		"no anchors":      func(c *relay.Config) { c.Anchors = nil },
 		"no pass key":     func(c *relay.Config) { c.PassKeys = nil },
 		"no ledger key":   func(c *relay.Config) { c.LedgerKey = nil },
-		"no store":        func(c *relay.Config) { c.Store = nil },
+		"no state":        func(c *relay.Config) { c.State = nil },
+		"no nonces":       func(c *relay.Config) { c.Nonces = nil },
+		"no counters":     func(c *relay.Config) { c.Counters = nil },
 		"no clock":        func(c *relay.Config) { c.Clock = nil },
 		"page origin":     func(c *relay.Config) { c.Origins = []string{"bid.example.cn"} },
 		"negative limit":  func(c *relay.Config) { c.Limits.Queue = -1 },

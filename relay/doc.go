@@ -4,18 +4,18 @@
 // one; see protocol/SPEC.md.
 //
 // One owner of state. Each transition is computed by the pure functions of
-// protocol.Progress and stored by Store.Swap, a compare-and-swap on the
+// protocol.Progress and stored by State.Swap, a compare-and-swap on the
 // revision; a lost swap reads again. Ends of claims are decided by Outcomes, one
 // SQL insert unique by cid, with receipt and ledger entry. Every call may be
 // repeated: the answer is that of the first.
 //
-// What to bring: a Store, Outcomes and Directory (relay/sqlstore is all three in
-// one database) and a Bus (NewLocalBus for one node).
+// What to bring: State, Nonces, Counters, Outcomes and Directory (relay/sqlstore is
+// all of them in one database) and a Bus (NewLocalBus for one node).
 //
 //	store, err := sqlstore.Open(ctx, "relay.db", time.Now)
 //	r, err := relay.New(ctx, relay.Config{Origin: "https://relay.example.cn", Anchors: anchors,
-//		PassKeys: passKeys, LedgerKey: ledgerKey, Store: store, Outcomes: store, Directory: store,
-//		Bus: relay.NewLocalBus(), Clock: time.Now, Logger: logger})
+//		PassKeys: passKeys, LedgerKey: ledgerKey, Outcomes: store, Directory: store,
+//		Bus: relay.NewLocalBus(), Clock: time.Now, Logger: logger}.WithStore(store))
 //	go r.Run(ctx)                       // deadlines, pings
 //	http.Serve(listener, r.Handler())
 //	r.Drain(ctx)                        // before the server is shut down

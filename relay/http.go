@@ -67,7 +67,7 @@ func (r *Relay) health(e *gin.Engine) {
 			c.String(http.StatusServiceUnavailable, "draining\n")
 			return
 		}
-		if _, err := r.cfg.Store.ID(c.Request.Context()); err != nil {
+		if _, err := r.cfg.State.ID(c.Request.Context()); err != nil {
 			c.String(http.StatusServiceUnavailable, "store is not available\n")
 			return
 		}

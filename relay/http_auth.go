@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
@@ -18,6 +19,16 @@ func isPhone(c *gin.Context) bool {
 
 func isPlatform(c *gin.Context) bool {
 	return c.GetHeader("Signature-Input") != "" && c.GetHeader(protocol.HeaderPass) == ""
+}
+
+// Nonces remembers what authenticates a call once. A backend has to pass
+// storetest.Run; every operation may be repeated, and one that returned an error
+// may have happened.
+type Nonces interface {
+	// UseNonce remembers a nonce until the given time and reports whether it was
+	// new. The set is shared by all nodes and bounded by forgetting what has
+	// expired. Repeated after a failure it may report a nonce as used.
+	UseNonce(ctx context.Context, nonce string, until time.Time) (fresh bool, err error)
 }
 
 // asPlatform authenticates a platform's call by RFC 9421 (profile: package
@@ -49,7 +60,7 @@ func (r *Relay) asPlatform(c *gin.Context, limit int64) (*platformKey, []byte, e
 	if err != nil {
 		return nil, nil, r.signatureError(ctx, err)
 	}
-	fresh, err := r.cfg.Store.UseNonce(ctx, p.ID+":"+signed.Nonce, signed.Expires)
+	fresh, err := r.cfg.Nonces.UseNonce(ctx, p.ID+":"+signed.Nonce, signed.Expires)
 	switch {
 	case err != nil:
 		return nil, nil, r.storeError(ctx, err)

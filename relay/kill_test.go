@@ -75,7 +75,7 @@ func childMain(in io.Reader, out io.Writer) error {
 		return err
 	}
 	r, err := relay.New(ctx, relay.Config{Origin: s.Origin, Anchors: anchors, PassKeys: []crypto.PublicKey{passKey}, LedgerKey: ledgerKey.(crypto.Signer),
-		Store: state, Outcomes: store, Directory: store, Bus: bus, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		State: state, Nonces: state, Counters: state, Outcomes: store, Directory: store, Bus: bus, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ func onRedis(t testing.TB, w *world, addresses ...string) option {
 		t.Cleanup(func() { store.Close() })
 		bus, err := store.Bus()
 		must(t, err)
-		c.Store, c.Bus = store, bus
+		*c = c.WithStore(store)
+		c.Bus = bus
 		ends, err := sqlstore.Open(t.Context(), w.path, w.clock.now)
 		must(t, err)
 		t.Cleanup(func() { ends.Close() })
@@ -327,8 +328,8 @@ func TestRestartUnderLogins(t *testing.T) {
 // marked as applied. Neither the sweeper nor the platform's cancel puts another
 // end over the result that got its 200.
 func TestForgottenResult(t *testing.T) {
-	var store relay.Store
-	w := newWorld(t, func(c *relay.Config) { store = c.Store })
+	var store relay.State
+	w := newWorld(t, func(c *relay.Config) { store = c.State })
 	d := w.newDevice("张三")
 	for name, end := range map[string]func(*challenge){
 		"expires": func(*challenge) {

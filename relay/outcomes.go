@@ -10,10 +10,10 @@ import (
 
 // Outcomes keeps how claimed challenges ended: the result or the reason, the
 // receipt and the ledger entry. It is always an SQL database, also where the
-// Store is not: whatever the Store forgets, an end stays exclusive and is never
-// lost. A backend has to pass storetest.Outcomes.
+// State is not: whatever the State forgets, an end stays exclusive and is never
+// lost. A backend has to pass storetest.Run.
 //
-// As in Store every operation may be repeated, and one that failed may have
+// As in State every operation may be repeated, and one that failed may have
 // happened.
 type Outcomes interface {
 	// End decides a challenge by one insert that is unique by cid and answers
@@ -28,13 +28,13 @@ type Outcomes interface {
 	Ended(ctx context.Context, cid protocol.CID) (End, error)
 
 	// Unapplied lists up to limit ends that Applied was not called for, oldest
-	// first: the Store's state has to follow.
+	// first: State has to follow.
 	Unapplied(ctx context.Context, limit int) ([]End, error)
 
-	// Applied says that the Store's state followed the end.
+	// Applied says that State followed the end.
 	Applied(ctx context.Context, cid protocol.CID) error
 
-	// Release drops the ciphertexts of ends whose challenges the Store purged.
+	// Release drops the ciphertexts of ends whose challenges State purged.
 	// Receipts and ledger entries stay.
 	Release(ctx context.Context, cids []protocol.CID) error
 
@@ -49,7 +49,7 @@ type Outcomes interface {
 	Head(ctx context.Context) (LedgerHead, error)
 }
 
-// Joint is implemented by a Store that is one database with its Outcomes: end
+// Joint is implemented by a State that is one database with its Outcomes: end
 // and state then move in one transaction.
 type Joint interface {
 	// EndSwap does Swap and End together, or neither. ErrConflict and ErrNotFound

@@ -17,7 +17,7 @@ const backgroundTime = 10 * time.Second
 // watched checks the secret of a page and answers the challenge. Unknown id and
 // wrong secret answer alike.
 func (r *Relay) watched(ctx context.Context, b protocol.WatchBody, origin string) (Challenge, error) {
-	c, err := r.cfg.Store.Get(ctx, b.CID)
+	c, err := r.cfg.State.Get(ctx, b.CID)
 	if err != nil {
 		return Challenge{}, r.storeError(ctx, err)
 	}
@@ -70,7 +70,7 @@ func (r *Relay) servePage(p *pageConn, origin string) {
 		return
 	}
 	// registered first, read then
-	if c, err = r.cfg.Store.Get(ctx, p.cid); err == nil {
+	if c, err = r.cfg.State.Get(ctx, p.cid); err == nil {
 		err = r.showChallenge(p, c)
 	}
 	if err == nil {
@@ -173,7 +173,7 @@ func (r *Relay) showPages(cid protocol.CID) {
 	waiters := r.hub.waiters(topic{cid: cid})
 	ctx, cancel := context.WithTimeout(context.Background(), backgroundTime)
 	defer cancel()
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		r.log.LogAttrs(ctx, slog.LevelWarn, "read for pages", slog.Any("error", err))
 	}

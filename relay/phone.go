@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"time"
 
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -26,7 +27,7 @@ func (r *Relay) claim(ctx context.Context, ph *phone, cid protocol.CID, b protoc
 	if len(b.KClaim) != protocol.KClaimSize || len(b.ClaimID) != claimIDSize || len(b.Frame) > maxFrame {
 		return protocol.ClaimAnswer{}, protocol.Errorf(protocol.CodeMalformed, "k_claim, claim_id or frame has a wrong length")
 	}
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		return protocol.ClaimAnswer{}, r.storeError(ctx, err)
 	}
@@ -49,11 +50,20 @@ func (r *Relay) claim(ctx context.Context, ph *phone, cid protocol.CID, b protoc
 	if err != nil {
 		return protocol.ClaimAnswer{}, r.toHolder(ph, c, err)
 	}
-	box, err := r.cfg.Store.Part(ctx, cid, PartRequest)
+	box, err := r.cfg.State.Part(ctx, cid, PartRequest)
 	if err != nil {
 		return protocol.ClaimAnswer{}, r.storeError(ctx, err)
 	}
 	return protocol.ClaimAnswer{BoxR: box, ServerTime: r.now(), ClaimSeq: c.Progress.ClaimSeq, Rev: c.Rev, ClaimUntil: c.Progress.ClaimUntil}, nil
+}
+
+// Counters counts what a device may do only so often, on all nodes together. A
+// backend has to pass storetest.Run; every operation may be repeated, and one that
+// returned an error may have happened.
+type Counters interface {
+	// Hit adds one to a counter that starts again with each window, and returns
+	// its value, 1 for the first. It may forget across a restart.
+	Hit(ctx context.Context, key string, window time.Duration) (int, error)
 }
 
 // checkClaimKey compares in constant time; wrong keys count for the device, so
@@ -62,7 +72,7 @@ func (r *Relay) checkClaimKey(ctx context.Context, ph *phone, c Challenge, kClai
 	if protocol.Equal(protocol.H(kClaim), c.HClaim) {
 		return nil
 	}
-	n, err := r.cfg.Store.Hit(ctx, "claim:"+ph.device, r.limits.RateWindow)
+	n, err := r.cfg.Counters.Hit(ctx, "claim:"+ph.device, r.limits.RateWindow)
 	if err != nil {
 		return r.storeError(ctx, err)
 	}
@@ -131,7 +141,7 @@ func (r *Relay) result(ctx context.Context, ph *phone, cid protocol.CID, b proto
 		return protocol.ResultAnswer{}, protocol.Errorf(protocol.CodeMalformed, "kem of %d bytes", len(b.KEM))
 	}
 	digest := protocol.ResultDigest(cid, b.ClaimSeq, b.KEM, b.Box)
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		return r.repeated(ctx, ph, cid, digest, r.storeError(ctx, err))
 	}
@@ -203,7 +213,7 @@ func (r *Relay) failByPhone(ctx context.Context, ph *phone, cid protocol.CID, b 
 // phoneEnds ends a claim without a result, with a receipt of the device key.
 func (r *Relay) phoneEnds(ctx context.Context, ph *phone, cid protocol.CID, seq uint32, reason string, receipt *protocol.SignedReceipt,
 	next func(protocol.Progress, int64) (protocol.Progress, error)) (protocol.ResultAnswer, error) {
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		return protocol.ResultAnswer{}, r.storeError(ctx, err)
 	}
@@ -235,7 +245,7 @@ func (r *Relay) phoneEnds(ctx context.Context, ph *phone, cid protocol.CID, seq 
 
 // readByPhone answers the state to the device that holds or held the claim.
 func (r *Relay) readByPhone(ctx context.Context, ph *phone, cid protocol.CID) (Challenge, error) {
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		return Challenge{}, r.storeError(ctx, err)
 	}

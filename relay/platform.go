@@ -27,7 +27,7 @@ func (r *Relay) create(ctx context.Context, p *platformKey, cid protocol.CID, ra
 	now := r.now()
 	c := Challenge{CID: cid, Platform: p.ID, CreateDigest: protocol.H(raw), HClaim: b.HClaim, HWatch: b.HWatch, Terms: b.Terms(),
 		CreatedAt: now, ChangedAt: now, Progress: protocol.Begin(b.Terms(), now)}
-	stored, created, err := r.cfg.Store.Create(ctx, c, b.BoxR, limit)
+	stored, created, err := r.cfg.State.Create(ctx, c, b.BoxR, limit)
 	if err != nil {
 		return protocol.ChallengeState{}, r.storeError(ctx, err)
 	}
@@ -113,7 +113,7 @@ func (r *Relay) ack(ctx context.Context, p *platformKey, cid protocol.CID, b pro
 
 // read answers the state to the platform that made the challenge.
 func (r *Relay) read(ctx context.Context, p *platformKey, cid protocol.CID) (Challenge, error) {
-	c, err := r.cfg.Store.Get(ctx, cid)
+	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {
 		return Challenge{}, r.storeError(ctx, err)
 	}
@@ -137,7 +137,7 @@ func (r *Relay) feed(ctx context.Context, p *platformKey, store string, after in
 		after = 0
 	}
 	page := protocol.FeedPage{Store: id, Events: []protocol.ChallengeState{}, Next: after}
-	list, err := r.cfg.Store.Feed(ctx, p.ID, after, limit)
+	list, err := r.cfg.State.Feed(ctx, p.ID, after, limit)
 	if err != nil {
 		return page, r.storeError(ctx, err)
 	}

@@ -35,12 +35,13 @@ func (s *raceStore) Get(ctx context.Context, cid protocol.CID) (relay.Challenge,
 func TestReceiptIsCheckedWhateverHappensBetween(t *testing.T) {
 	var store *raceStore
 	w := newWorld(t, func(c *relay.Config) {
-		own, ok := c.Store.(*sqlstore.Store)
+		own, ok := c.State.(*sqlstore.Store)
 		if !ok {
 			t.Fatal("want the store of one database")
 		}
 		store = &raceStore{Store: own}
-		c.Store, c.Outcomes = store, store
+		*c = c.WithStore(store)
+		c.Outcomes = store
 	})
 	d := w.newDevice("张三")
 

@@ -21,13 +21,16 @@ import (
 )
 
 // Config is what a relay is made of. Everything but Limits, Origins and Logger
-// is required; Outcomes and Directory may be the Store itself.
+// is required. One backend may be several of State, Nonces, Counters, Outcomes and
+// Directory.
 type Config struct {
 	Origin    string             // scheme://host[:port] under which callers know the relay
 	Anchors   *trust.Store       // roots of the users' certificates
 	PassKeys  []crypto.PublicKey // issuers of device passes
 	LedgerKey crypto.Signer      // signs promises and the relay's own receipts
-	Store     Store
+	State     State
+	Nonces    Nonces
+	Counters  Counters
 	Outcomes  Outcomes
 	Directory Directory
 	Bus       Bus
@@ -39,8 +42,14 @@ type Config struct {
 	PublicMetrics bool
 }
 
+// WithStore returns the configuration with s as State, Nonces and Counters.
+func (c Config) WithStore(s Store) Config {
+	c.State, c.Nonces, c.Counters = s, s, s
+	return c
+}
+
 // Relay carries challenges between platforms and phones. It is safe for
-// concurrent use; several nodes may share a Store.
+// concurrent use; several nodes may share its backends.
 type Relay struct {
 	cfg       Config
 	authority string // "@authority" of the origin
@@ -83,9 +92,9 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Logger = httpapi.Logger(cfg.Logger)
-	if cfg.Anchors == nil || cfg.LedgerKey == nil || cfg.Store == nil || cfg.Outcomes == nil || cfg.Directory == nil ||
+	if cfg.Anchors == nil || cfg.LedgerKey == nil || cfg.State == nil || cfg.Nonces == nil || cfg.Counters == nil || cfg.Outcomes == nil || cfg.Directory == nil ||
 		cfg.Bus == nil || cfg.Clock == nil || len(cfg.PassKeys) == 0 {
-		return nil, errors.New("relay: anchors, pass keys, ledger key, store, outcomes, directory, bus and clock are required")
+		return nil, errors.New("relay: anchors, pass keys, ledger key, state, nonces, counters, outcomes, directory, bus and clock are required")
 	}
 	if !validOrigin(cfg.Origin) {
 		return nil, fmt.Errorf("relay: origin %q, want scheme://host[:port]", cfg.Origin)
@@ -116,7 +125,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 			return nil, fmt.Errorf("relay: pass key: %w", err)
 		}
 	}
-	id, err := cfg.Store.ID(ctx)
+	id, err := cfg.State.ID(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("relay: read store id: %w", err)
 	}
@@ -137,7 +146,7 @@ func build(ctx context.Context, cfg Config) (*Relay, error) {
 	}
 	r.storeID.Store(&id)
 	r.certs, r.passes = newCertCache(cfg.Anchors, l.CachedCerts), newPassCache(l.CachedCerts)
-	if j, ok := cfg.Store.(Joint); ok && any(cfg.Store) == any(cfg.Outcomes) {
+	if j, ok := cfg.State.(Joint); ok && any(cfg.State) == any(cfg.Outcomes) {
 		r.joint = j
 	}
 	r.pages = newDispatcher(r.showPages)

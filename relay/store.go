@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// What a backend answers besides data. Everything else is a failure of the
+// What a backend returns besides data. Everything else is a failure of the
 // backend, after which a write may have happened.
 var (
 	// ErrNotFound: there is no such challenge, part, end or platform.
@@ -26,16 +25,16 @@ var (
 	ErrEnded = errors.New("challenge has another end")
 )
 
-// Store keeps the state of open challenges. The relay decides every transition
+// State keeps open challenges. The relay decides every transition
 // by the pure functions of package protocol and stores it with Swap; nothing
 // else moves state.
 //
 // A backend may be written from these comments alone and has to pass
-// storetest.Store. The rules that hold for all operations:
+// storetest.Run. The rules that hold for all operations:
 //
-//   - Every operation may be repeated. One that answered an error, a timeout
-//     above all, may have happened: the caller repeats it or reads again.
-//   - An operation that answered without an error is visible to every later
+//   - Every operation may be repeated. One that returned an error, above all a
+//     timeout, may have happened: the caller repeats it or reads again.
+//   - An operation that returned without an error is visible to every later
 //     operation on every node, and durable to the degree the backend documents.
 //     Ends are durable always: they go to Outcomes.
 //   - Revisions: each Create and each Swap stamps the challenge with
@@ -44,14 +43,14 @@ var (
 //     rev, and a change that becomes visible later has the greater one.
 //   - Slices handed in or out are not changed afterwards by either side.
 //   - Errors wrap the sentinels above; context errors pass through.
-type Store interface {
+type State interface {
 	// ID names this set of data: random, made when the store was, the same on
 	// every node. A feed cursor means nothing under another id.
 	ID(ctx context.Context) (string, error)
 
 	// Create stores a new challenge and its request (boxR, part PartRequest) and
-	// answers it with its rev. The cid is the idempotency key: where a challenge
-	// of the same cid, platform and CreateDigest exists, that one is answered,
+	// returns it with its rev. The cid is the idempotency key: where a challenge
+	// of the same cid, platform and CreateDigest exists, that one is returned,
 	// unchanged, created being false; otherwise ErrExists. A platform with
 	// maxOpen challenges that are not terminal gets ErrFull.
 	Create(ctx context.Context, c Challenge, request []byte, maxOpen int) (stored Challenge, created bool, err error)
@@ -64,7 +63,7 @@ type Store interface {
 	Part(ctx context.Context, cid protocol.CID, name string) ([]byte, error)
 
 	// Swap replaces the challenge next.CID by next, with the given parts, if its
-	// rev is still rev, and answers it with its new rev. ErrConflict where the
+	// rev is still rev, and returns it with its new rev. ErrConflict where the
 	// rev is another, ErrNotFound where the challenge is gone. CID, Platform,
 	// CreateDigest, HClaim, HWatch, Terms and CreatedAt never change.
 	Swap(ctx context.Context, rev int64, next Challenge, parts ...Part) (Challenge, error)
@@ -79,17 +78,15 @@ type Store interface {
 	Due(ctx context.Context, now int64, limit int) ([]protocol.CID, error)
 
 	// Purge forgets up to limit terminal challenges whose last change is before
-	// the given time (Unix milliseconds), their parts included, and answers which.
+	// the given time (Unix milliseconds), their parts included, and returns which.
 	Purge(ctx context.Context, before int64, limit int) ([]protocol.CID, error)
+}
 
-	// UseNonce remembers a nonce until the given time and reports whether it was
-	// new. The set is shared by all nodes and bounded by forgetting what has
-	// expired. Repeated after a failure it may report a nonce as used.
-	UseNonce(ctx context.Context, nonce string, until time.Time) (fresh bool, err error)
-
-	// Hit adds one to a counter that starts again with each window, and answers
-	// its value, 1 for the first. It may forget across a restart.
-	Hit(ctx context.Context, key string, window time.Duration) (int, error)
+// Store is one backend that is State, Nonces and Counters; see Config.WithStore.
+type Store interface {
+	State
+	Nonces
+	Counters
 }
 
 // Names of parts. Boxes up to protocol.MaxInlineBox stand in the challenge.
@@ -109,7 +106,7 @@ type Part struct {
 	Data []byte
 }
 
-// Challenge is what a Store keeps of one challenge. Backends index CID,
+// Challenge is what State keeps of one challenge. Backends index CID,
 // Platform, Rev, Progress.State and Progress.Due() and store the rest as the
 // bytes of Encode.
 type Challenge struct {
@@ -133,8 +130,8 @@ type Challenge struct {
 	Promise   *protocol.Promise
 }
 
-// record is the stored form: everything but what the backend indexes by itself.
-type record struct {
+// storedChallenge is a challenge as backends keep it: everything but what the backend indexes by itself.
+type storedChallenge struct {
 	CreateDigest protocol.Bytes          `json:"cd"`
 	HClaim       protocol.Bytes          `json:"hc"`
 	HWatch       protocol.Bytes          `json:"hw"`
@@ -152,7 +149,7 @@ type record struct {
 
 // Encode is the stored form of everything but CID, Platform and Rev.
 func (c Challenge) Encode() ([]byte, error) {
-	b, err := json.Marshal(record{c.CreateDigest, c.HClaim, c.HWatch, c.Terms, c.CreatedAt, c.ChangedAt, c.Progress,
+	b, err := json.Marshal(storedChallenge{c.CreateDigest, c.HClaim, c.HWatch, c.Terms, c.CreatedAt, c.ChangedAt, c.Progress,
 		c.Open, c.Ready, c.ReadySize, c.Result, c.Receipt, c.Promise})
 	if err != nil {
 		return nil, fmt.Errorf("encode challenge: %w", err)
@@ -162,7 +159,7 @@ func (c Challenge) Encode() ([]byte, error) {
 
 // DecodeChallenge reads what Encode wrote.
 func DecodeChallenge(cid protocol.CID, platform string, rev int64, data []byte) (Challenge, error) {
-	var r record
+	var r storedChallenge
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Challenge{}, fmt.Errorf("decode challenge: %w", err)
 	}

@@ -22,7 +22,7 @@ func (r *Relay) Sweep(ctx context.Context) error {
 // checkStore notices a store that lost everything and has another id since: the
 // platforms' feeds then start anew, and show them what is missing.
 func (r *Relay) checkStore(ctx context.Context) error {
-	id, err := r.cfg.Store.ID(ctx)
+	id, err := r.cfg.State.ID(ctx)
 	if err != nil {
 		return fmt.Errorf("read store id: %w", err)
 	}
@@ -35,7 +35,7 @@ func (r *Relay) checkStore(ctx context.Context) error {
 
 func (r *Relay) sweepDue(ctx context.Context) error {
 	for ctx.Err() == nil {
-		due, err := r.cfg.Store.Due(ctx, r.now(), batch)
+		due, err := r.cfg.State.Due(ctx, r.now(), batch)
 		if err != nil {
 			return fmt.Errorf("list what is due: %w", err)
 		}
@@ -78,7 +78,7 @@ func (r *Relay) sweepUnapplied(ctx context.Context) error {
 
 func (r *Relay) applyEnd(ctx context.Context, e End) error {
 	for range maxTries {
-		c, err := r.cfg.Store.Get(ctx, e.CID)
+		c, err := r.cfg.State.Get(ctx, e.CID)
 		if errors.Is(err, ErrNotFound) {
 			return r.cfg.Outcomes.Applied(ctx, e.CID)
 		}
@@ -86,7 +86,7 @@ func (r *Relay) applyEnd(ctx context.Context, e End) error {
 			return err
 		}
 		if c.Progress.State == protocol.StatePending || c.Progress.State.Held() {
-			stored, err := r.cfg.Store.Swap(ctx, c.Rev, e.apply(c))
+			stored, err := r.cfg.State.Swap(ctx, c.Rev, e.apply(c))
 			if errors.Is(err, ErrConflict) {
 				continue
 			}
@@ -102,7 +102,7 @@ func (r *Relay) applyEnd(ctx context.Context, e End) error {
 
 func (r *Relay) sweepOld(ctx context.Context) error {
 	for ctx.Err() == nil {
-		gone, err := r.cfg.Store.Purge(ctx, r.now()-r.limits.KeepEnded.Milliseconds(), batch)
+		gone, err := r.cfg.State.Purge(ctx, r.now()-r.limits.KeepEnded.Milliseconds(), batch)
 		if err != nil {
 			return fmt.Errorf("purge: %w", err)
 		}

@@ -35,7 +35,7 @@ func (r *Relay) move(ctx context.Context, cid protocol.CID, do step) (Challenge,
 	}
 	defer pass()
 	for range maxTries {
-		c, err := r.cfg.Store.Get(ctx, cid)
+		c, err := r.cfg.State.Get(ctx, cid)
 		if err != nil {
 			return Challenge{}, r.storeError(ctx, err)
 		}
@@ -64,7 +64,7 @@ func (r *Relay) commit(ctx context.Context, old, next Challenge, out outcome) (C
 		if r.joint == nil && old.Progress.State == protocol.StatePending && next.Progress.State.Terminal() {
 			return r.endUnclaimed(ctx, old, next)
 		}
-		return r.cfg.Store.Swap(ctx, old.Rev, next, out.parts...)
+		return r.cfg.State.Swap(ctx, old.Rev, next, out.parts...)
 	}
 	if r.joint != nil {
 		stored, won, err := r.joint.EndSwap(ctx, old.Rev, next, *out.end, r.sign)
@@ -79,7 +79,7 @@ func (r *Relay) commit(ctx context.Context, old, next Challenge, out outcome) (C
 	}
 	if won.Same(*out.end) {
 		// A repeated end has a receipt of its own: the promise is over the first.
-		stored, err := r.cfg.Store.Swap(ctx, old.Rev, won.apply(next), out.parts...)
+		stored, err := r.cfg.State.Swap(ctx, old.Rev, won.apply(next), out.parts...)
 		if err == nil {
 			err = r.cfg.Outcomes.Applied(ctx, old.CID)
 		}
@@ -99,13 +99,13 @@ func (r *Relay) endUnclaimed(ctx context.Context, old, next Challenge) (Challeng
 	if !errors.Is(err, ErrNotFound) {
 		return Challenge{}, err
 	}
-	return r.cfg.Store.Swap(ctx, old.Rev, next)
+	return r.cfg.State.Swap(ctx, old.Rev, next)
 }
 
 // follow brings a state that lags behind to the end that stands in Outcomes, and
 // answers ErrConflict: the caller's step then runs on the true state.
 func (r *Relay) follow(ctx context.Context, c Challenge, won End) (Challenge, error) {
-	stored, err := r.cfg.Store.Swap(ctx, c.Rev, won.apply(c))
+	stored, err := r.cfg.State.Swap(ctx, c.Rev, won.apply(c))
 	if err != nil {
 		return Challenge{}, err
 	}

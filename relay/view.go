@@ -33,7 +33,7 @@ func watchView(c Challenge, now int64) protocol.WatchState {
 func (r *Relay) full(ctx context.Context, c Challenge) (protocol.ChallengeState, error) {
 	s := view(c, 0)
 	if s.Open != nil && len(s.Open.Box) == 0 && s.Open.Size > 0 {
-		box, err := r.cfg.Store.Part(ctx, c.CID, openPart(s.Open.ClaimSeq))
+		box, err := r.cfg.State.Part(ctx, c.CID, openPart(s.Open.ClaimSeq))
 		if err != nil {
 			return s, r.storeError(ctx, err)
 		}
@@ -41,7 +41,7 @@ func (r *Relay) full(ctx context.Context, c Challenge) (protocol.ChallengeState,
 		open.Box, s.Open = box, &open
 	}
 	if s.Ready != nil && len(s.Ready.Box) == 0 && c.ReadySize > 0 {
-		box, err := r.cfg.Store.Part(ctx, c.CID, readyPart(s.Ready.ClaimSeq, s.Ready.Next))
+		box, err := r.cfg.State.Part(ctx, c.CID, readyPart(s.Ready.ClaimSeq, s.Ready.Next))
 		if err != nil {
 			return s, r.storeError(ctx, err)
 		}

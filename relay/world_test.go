@@ -135,7 +135,7 @@ func (w *world) start(options ...option) {
 		w.origin = "http://" + w.server.Listener.Addr().String()
 	}
 	cfg := relay.Config{Origin: w.origin, Anchors: anchors, PassKeys: []crypto.PublicKey{w.passKey.Public()}, LedgerKey: w.ledgerKey,
-		Store: state, Outcomes: store, Directory: store, Bus: bus, Clock: w.clock.now, Logger: slog.New(slog.DiscardHandler),
+		State: state, Nonces: state, Counters: state, Outcomes: store, Directory: store, Bus: bus, Clock: w.clock.now, Logger: slog.New(slog.DiscardHandler),
 		Limits: relay.Limits{LookupTTL: time.Nanosecond}}
 	for _, o := range options {
 		o(&cfg)

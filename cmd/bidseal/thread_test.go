@@ -68,7 +68,7 @@ func newThread(t *testing.T) *thread {
 	server := httptest.NewUnstartedServer(nil)
 	th.relay = "http://" + server.Listener.Addr().String()
 	r, err := relay.New(t.Context(), relay.Config{Origin: th.relay, Anchors: th.authority.Store(), PassKeys: []crypto.PublicKey{th.authority.PassKey()},
-		LedgerKey: th.ledger, Store: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		LedgerKey: th.ledger, State: store, Nonces: store, Counters: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	th.must(err)
 	handler := r.Handler()
 	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

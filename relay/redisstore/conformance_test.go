@@ -35,7 +35,7 @@ func backend(t *testing.T, config Config, path string) storetest.Backend {
 		}
 	}
 	t.Cleanup(shut)
-	return storetest.Backend{Store: store, Outcomes: ends, Reopen: func(t *testing.T) storetest.Backend {
+	return storetest.Backend{State: store, Nonces: store, Counters: store, Outcomes: ends, Reopen: func(t *testing.T) storetest.Backend {
 		shut()
 		return backend(t, config, path)
 	}}

@@ -4,7 +4,7 @@
 //
 //	store, err := redisstore.Open(redisstore.Config{Addresses: []string{"redis.example.cn:6379"}})
 //	bus, err := store.Bus()
-//	r, err := relay.New(ctx, relay.Config{Store: store, Bus: bus, Outcomes: results, Directory: results, ...})
+//	r, err := relay.New(ctx, relay.Config{Bus: bus, Outcomes: results, Directory: results, ...}.WithStore(store))
 //
 // Every transition is one script: compare-and-swap, rev, feed, due index, and the
 // message to the nodes where somebody waits. A script whose answer was lost is

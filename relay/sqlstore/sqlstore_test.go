@@ -24,7 +24,7 @@ func backend(t *testing.T, location string, clock func() time.Time) storetest.Ba
 		}
 	}
 	t.Cleanup(shut)
-	return storetest.Backend{Store: s, Outcomes: s, Reopen: func(t *testing.T) storetest.Backend {
+	return storetest.Backend{State: s, Nonces: s, Counters: s, Outcomes: s, Reopen: func(t *testing.T) storetest.Backend {
 		shut()
 		return backend(t, location, clock)
 	}}

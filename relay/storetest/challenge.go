@@ -14,18 +14,18 @@ import (
 func testCreate(t *testing.T, s *suite) {
 	c := s.fresh(t, "p1")
 	request := random(t, 5000)
-	stored, created, err := s.Store.Create(t.Context(), c, request, plenty)
+	stored, created, err := s.State.Create(t.Context(), c, request, plenty)
 	check(t, err)
 	if !created || stored.Rev < s.clock.Now().UnixMicro() {
 		t.Fatalf("created %t with rev %d", created, stored.Rev)
 	}
-	got, err := s.Store.Get(t.Context(), c.CID)
+	got, err := s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, stored)
 
-	moved, err := s.Store.Swap(t.Context(), stored.Rev, s.claimed(t, stored, device(1)))
+	moved, err := s.State.Swap(t.Context(), stored.Rev, s.claimed(t, stored, device(1)))
 	check(t, err)
-	again, created, err := s.Store.Create(t.Context(), c, request, plenty)
+	again, created, err := s.State.Create(t.Context(), c, request, plenty)
 	check(t, err)
 	if created {
 		t.Fatal("a repeated create made a challenge")
@@ -34,17 +34,17 @@ func testCreate(t *testing.T, s *suite) {
 
 	other := c
 	other.CreateDigest = random(t, 32)
-	_, _, err = s.Store.Create(t.Context(), other, request, plenty)
+	_, _, err = s.State.Create(t.Context(), other, request, plenty)
 	want(t, err, relay.ErrExists)
 	other = c
 	other.Platform = "p2"
-	_, _, err = s.Store.Create(t.Context(), other, request, plenty)
+	_, _, err = s.State.Create(t.Context(), other, request, plenty)
 	want(t, err, relay.ErrExists)
-	got, err = s.Store.Get(t.Context(), c.CID)
+	got, err = s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, moved)
 
-	_, err = s.Store.Get(t.Context(), s.fresh(t, "p1").CID)
+	_, err = s.State.Get(t.Context(), s.fresh(t, "p1").CID)
 	want(t, err, relay.ErrNotFound)
 }
 
@@ -55,7 +55,7 @@ func testCreateRaces(t *testing.T, s *suite) {
 		var made atomic.Int32
 		revs := make([]int64, 32)
 		for _, err := range race(32, func(i int) error {
-			stored, created, err := s.Store.Create(t.Context(), c, request, plenty)
+			stored, created, err := s.State.Create(t.Context(), c, request, plenty)
 			if created {
 				made.Add(1)
 			}
@@ -72,7 +72,7 @@ func testCreateRaces(t *testing.T, s *suite) {
 
 func testOpenLimit(t *testing.T, s *suite) {
 	create := func(platform string) (relay.Challenge, error) {
-		c, _, err := s.Store.Create(t.Context(), s.fresh(t, platform), random(t, 32), 2)
+		c, _, err := s.State.Create(t.Context(), s.fresh(t, platform), random(t, 32), 2)
 		return c, err
 	}
 	first, err := create("p1")
@@ -83,17 +83,17 @@ func testOpenLimit(t *testing.T, s *suite) {
 	want(t, err, relay.ErrFull)
 	_, err = create("p2")
 	check(t, err)
-	claimed, err := s.Store.Swap(t.Context(), first.Rev, s.claimed(t, first, device(1)))
+	claimed, err := s.State.Swap(t.Context(), first.Rev, s.claimed(t, first, device(1)))
 	check(t, err)
 	_, err = create("p1")
 	want(t, err, relay.ErrFull)
-	_, err = s.Store.Swap(t.Context(), claimed.Rev, s.canceled(t, claimed))
+	_, err = s.State.Swap(t.Context(), claimed.Rev, s.canceled(t, claimed))
 	check(t, err)
 	_, err = create("p1")
 	check(t, err)
 	_, err = create("p1")
 	want(t, err, relay.ErrFull)
-	list, err := s.Store.Feed(t.Context(), "p1", 0, 10)
+	list, err := s.State.Feed(t.Context(), "p1", 0, 10)
 	check(t, err)
 	if len(list) != 3 {
 		t.Fatalf("%d challenges: a refused one was stored", len(list))
@@ -103,26 +103,26 @@ func testOpenLimit(t *testing.T, s *suite) {
 func testSwap(t *testing.T, s *suite) {
 	c := s.created(t, "p1")
 	next := s.claimed(t, c, device(1))
-	_, err := s.Store.Swap(t.Context(), c.Rev-1, next)
+	_, err := s.State.Swap(t.Context(), c.Rev-1, next)
 	want(t, err, relay.ErrConflict)
-	_, err = s.Store.Swap(t.Context(), c.Rev+1, next)
+	_, err = s.State.Swap(t.Context(), c.Rev+1, next)
 	want(t, err, relay.ErrConflict)
 	unknown := next
 	unknown.CID = s.fresh(t, "p1").CID
-	_, err = s.Store.Swap(t.Context(), c.Rev, unknown)
+	_, err = s.State.Swap(t.Context(), c.Rev, unknown)
 	want(t, err, relay.ErrNotFound)
 
-	stored, err := s.Store.Swap(t.Context(), c.Rev, next)
+	stored, err := s.State.Swap(t.Context(), c.Rev, next)
 	check(t, err)
 	if stored.Rev <= c.Rev {
 		t.Fatalf("rev %d after %d", stored.Rev, c.Rev)
 	}
 	next.Rev = stored.Rev
 	sameChallenge(t, stored, next)
-	got, err := s.Store.Get(t.Context(), c.CID)
+	got, err := s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, stored)
-	_, err = s.Store.Swap(t.Context(), c.Rev, next)
+	_, err = s.State.Swap(t.Context(), c.Rev, next)
 	want(t, err, relay.ErrConflict)
 }
 
@@ -147,7 +147,7 @@ func swapRaces(t *testing.T, s *suite, challenges int) {
 	who := make([]atomic.Int32, challenges)
 	for _, err := range race(phones, func(k int) error {
 		for i := range all {
-			_, err := s.Store.Swap(t.Context(), all[i].Rev, next[i][k])
+			_, err := s.State.Swap(t.Context(), all[i].Rev, next[i][k])
 			if err == nil {
 				winners[i].Add(1)
 				who[i].Store(int32(k))
@@ -160,7 +160,7 @@ func swapRaces(t *testing.T, s *suite, challenges int) {
 		check(t, err)
 	}
 	for i := range all {
-		got, err := s.Store.Get(t.Context(), all[i].CID)
+		got, err := s.State.Get(t.Context(), all[i].CID)
 		check(t, err)
 		if winners[i].Load() != 1 || got.Progress.Device != device(int(who[i].Load())) {
 			t.Fatalf("challenge %d: %d winners, held by %s", i, winners[i].Load(), got.Progress.Device)
@@ -171,29 +171,29 @@ func swapRaces(t *testing.T, s *suite, challenges int) {
 func testParts(t *testing.T, s *suite) {
 	c := s.fresh(t, "p1")
 	request, box := random(t, 70_000), random(t, 1<<20)
-	stored, _, err := s.Store.Create(t.Context(), c, request, plenty)
+	stored, _, err := s.State.Create(t.Context(), c, request, plenty)
 	check(t, err)
 	wantPart := func(name string, data []byte) {
 		t.Helper()
-		got, err := s.Store.Part(t.Context(), c.CID, name)
+		got, err := s.State.Part(t.Context(), c.CID, name)
 		check(t, err)
 		if !slices.Equal(got, data) {
 			t.Fatalf("part %s differs", name)
 		}
 	}
 	wantPart(relay.PartRequest, request)
-	_, err = s.Store.Swap(t.Context(), stored.Rev-1, s.claimed(t, stored, device(1)), relay.Part{Name: "lost", Data: box})
+	_, err = s.State.Swap(t.Context(), stored.Rev-1, s.claimed(t, stored, device(1)), relay.Part{Name: "lost", Data: box})
 	want(t, err, relay.ErrConflict)
-	_, err = s.Store.Part(t.Context(), c.CID, "lost")
+	_, err = s.State.Part(t.Context(), c.CID, "lost")
 	want(t, err, relay.ErrNotFound)
-	stored, err = s.Store.Swap(t.Context(), stored.Rev, s.claimed(t, stored, device(1)), relay.Part{Name: "one", Data: box}, relay.Part{Name: "two", Data: request})
+	stored, err = s.State.Swap(t.Context(), stored.Rev, s.claimed(t, stored, device(1)), relay.Part{Name: "one", Data: box}, relay.Part{Name: "two", Data: request})
 	check(t, err)
 	wantPart("one", box)
 	wantPart("two", request)
-	_, err = s.Store.Swap(t.Context(), stored.Rev, s.canceled(t, stored), relay.Part{Name: "one", Data: request})
+	_, err = s.State.Swap(t.Context(), stored.Rev, s.canceled(t, stored), relay.Part{Name: "one", Data: request})
 	check(t, err)
 	wantPart("one", box) // never changes under one name
-	_, err = s.Store.Part(t.Context(), s.fresh(t, "p1").CID, "one")
+	_, err = s.State.Part(t.Context(), s.fresh(t, "p1").CID, "one")
 	want(t, err, relay.ErrNotFound)
 }
 
@@ -209,7 +209,7 @@ func testRevisions(t *testing.T, s *suite) {
 		if c.Rev != last+1 {
 			t.Fatalf("rev %d after %d", c.Rev, last)
 		}
-		moved, err := s.Store.Swap(t.Context(), c.Rev, s.claimed(t, c, device(1)))
+		moved, err := s.State.Swap(t.Context(), c.Rev, s.claimed(t, c, device(1)))
 		check(t, err)
 		if moved.Rev != c.Rev+1 {
 			t.Fatalf("rev %d after %d", moved.Rev, c.Rev)
@@ -231,13 +231,13 @@ func testFeed(t *testing.T, s *suite) {
 		all = append(all, s.created(t, "p1"))
 		s.created(t, "p2")
 	}
-	moved, err := s.Store.Swap(t.Context(), all[3].Rev, s.claimed(t, all[3], device(1)))
+	moved, err := s.State.Swap(t.Context(), all[3].Rev, s.claimed(t, all[3], device(1)))
 	check(t, err)
 	order := append(append(slices.Clone(all[:3]), all[4:]...), moved)
 
 	var got []relay.Challenge
 	for after := int64(0); ; {
-		page, err := s.Store.Feed(t.Context(), "p1", after, 3)
+		page, err := s.State.Feed(t.Context(), "p1", after, 3)
 		check(t, err)
 		if len(page) == 0 {
 			break
@@ -254,14 +254,14 @@ func testFeed(t *testing.T, s *suite) {
 	for i := range order {
 		sameChallenge(t, got[i], order[i])
 	}
-	none, err := s.Store.Feed(t.Context(), "nobody", 0, 3)
+	none, err := s.State.Feed(t.Context(), "nobody", 0, 3)
 	check(t, err)
 	if len(none) != 0 {
 		t.Fatal("a platform without challenges has a feed")
 	}
-	id, err := s.Store.ID(t.Context())
+	id, err := s.State.ID(t.Context())
 	check(t, err)
-	if again, err := s.Store.ID(t.Context()); err != nil || len(id) < 16 || again != id {
+	if again, err := s.State.ID(t.Context()); err != nil || len(id) < 16 || again != id {
 		t.Fatalf("store id %q, then %q, %v", id, again, err)
 	}
 }
@@ -274,11 +274,11 @@ func testFeedFollows(t *testing.T, s *suite) {
 	go func() {
 		done <- race(writers, func(int) error {
 			for range each {
-				c, _, err := s.Store.Create(t.Context(), s.fresh(t, "p1"), []byte("request"), plenty)
+				c, _, err := s.State.Create(t.Context(), s.fresh(t, "p1"), []byte("request"), plenty)
 				if err != nil {
 					return err
 				}
-				if _, err := s.Store.Swap(t.Context(), c.Rev, s.canceled(t, c)); err != nil {
+				if _, err := s.State.Swap(t.Context(), c.Rev, s.canceled(t, c)); err != nil {
 					return err
 				}
 			}
@@ -288,7 +288,7 @@ func testFeedFollows(t *testing.T, s *suite) {
 	ended := map[protocol.CID]bool{}
 	var after int64
 	for finished := false; ; {
-		page, err := s.Store.Feed(t.Context(), "p1", after, 5)
+		page, err := s.State.Feed(t.Context(), "p1", after, 5)
 		check(t, err)
 		for _, c := range page {
 			if c.Rev <= after {
@@ -334,7 +334,7 @@ func testDue(t *testing.T, s *suite) {
 	third := s.created(t, "p1")
 	due := func(now int64, limit int) []protocol.CID {
 		t.Helper()
-		list, err := s.Store.Due(t.Context(), now, limit)
+		list, err := s.State.Due(t.Context(), now, limit)
 		check(t, err)
 		return list
 	}
@@ -345,12 +345,12 @@ func testDue(t *testing.T, s *suite) {
 		t.Fatalf("due: %v", l)
 	}
 	s.clock.Advance(time.Second)
-	moved, err := s.Store.Swap(t.Context(), first.Rev, s.claimed(t, first, device(1)))
+	moved, err := s.State.Swap(t.Context(), first.Rev, s.claimed(t, first, device(1)))
 	check(t, err)
 	if l := due(third.Progress.Due()+1, 10); !slices.Equal(l, []protocol.CID{second.CID, third.CID}) {
 		t.Fatalf("due after a claim: %v", l)
 	}
-	_, err = s.Store.Swap(t.Context(), second.Rev, s.canceled(t, second))
+	_, err = s.State.Swap(t.Context(), second.Rev, s.canceled(t, second))
 	check(t, err)
 	if l := due(moved.Progress.Due()+1, 10); !slices.Equal(l, []protocol.CID{third.CID, first.CID}) {
 		t.Fatalf("due after an end: %v", l)
@@ -359,31 +359,31 @@ func testDue(t *testing.T, s *suite) {
 
 func testPurge(t *testing.T, s *suite) {
 	ended, open := s.created(t, "p1"), s.created(t, "p1")
-	ended, err := s.Store.Swap(t.Context(), ended.Rev, s.canceled(t, ended))
+	ended, err := s.State.Swap(t.Context(), ended.Rev, s.canceled(t, ended))
 	check(t, err)
 	s.clock.Advance(time.Hour)
 	late := s.created(t, "p1")
-	late, err = s.Store.Swap(t.Context(), late.Rev, s.canceled(t, late))
+	late, err = s.State.Swap(t.Context(), late.Rev, s.canceled(t, late))
 	check(t, err)
 
-	if gone, err := s.Store.Purge(t.Context(), ended.ChangedAt, 10); err != nil || len(gone) != 0 {
+	if gone, err := s.State.Purge(t.Context(), ended.ChangedAt, 10); err != nil || len(gone) != 0 {
 		t.Fatalf("purged %v, %v at the time of the end itself", gone, err)
 	}
-	gone, err := s.Store.Purge(t.Context(), late.ChangedAt, 10)
+	gone, err := s.State.Purge(t.Context(), late.ChangedAt, 10)
 	check(t, err)
 	if !slices.Equal(gone, []protocol.CID{ended.CID}) {
 		t.Fatalf("purged %v", gone)
 	}
-	_, err = s.Store.Get(t.Context(), ended.CID)
+	_, err = s.State.Get(t.Context(), ended.CID)
 	want(t, err, relay.ErrNotFound)
-	_, err = s.Store.Part(t.Context(), ended.CID, relay.PartRequest)
+	_, err = s.State.Part(t.Context(), ended.CID, relay.PartRequest)
 	want(t, err, relay.ErrNotFound)
 	for _, c := range []relay.Challenge{open, late} {
-		got, err := s.Store.Get(t.Context(), c.CID)
+		got, err := s.State.Get(t.Context(), c.CID)
 		check(t, err)
 		sameChallenge(t, got, c)
 	}
-	list, err := s.Store.Feed(t.Context(), "p1", 0, 10)
+	list, err := s.State.Feed(t.Context(), "p1", 0, 10)
 	check(t, err)
 	if len(list) != 2 {
 		t.Fatalf("feed of %d", len(list))
@@ -394,7 +394,7 @@ func testNonces(t *testing.T, s *suite) {
 	until := s.clock.Now().Add(time.Minute)
 	var fresh atomic.Int32
 	for _, err := range race(32, func(int) error {
-		ok, err := s.Store.UseNonce(t.Context(), "p1:a", until)
+		ok, err := s.Nonces.UseNonce(t.Context(), "p1:a", until)
 		if ok {
 			fresh.Add(1)
 		}
@@ -407,14 +407,14 @@ func testNonces(t *testing.T, s *suite) {
 	}
 	use := func(nonce string) bool {
 		t.Helper()
-		ok, err := s.Store.UseNonce(t.Context(), nonce, until)
+		ok, err := s.Nonces.UseNonce(t.Context(), nonce, until)
 		check(t, err)
 		return ok
 	}
 	if !use("p2:a") || use("p2:a") {
 		t.Fatal("nonces of two platforms are mixed up, or taken twice")
 	}
-	_, err := s.Store.Purge(t.Context(), 0, 10)
+	_, err := s.State.Purge(t.Context(), 0, 10)
 	check(t, err)
 	if use("p1:a") {
 		t.Fatal("a nonce was forgotten before its time")
@@ -424,7 +424,7 @@ func testNonces(t *testing.T, s *suite) {
 func testCounters(t *testing.T, s *suite) {
 	hit := func(key string) int {
 		t.Helper()
-		n, err := s.Store.Hit(t.Context(), key, time.Minute)
+		n, err := s.Counters.Hit(t.Context(), key, time.Minute)
 		check(t, err)
 		return n
 	}

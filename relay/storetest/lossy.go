@@ -17,7 +17,9 @@ var ErrLost = errors.New("the answer was lost")
 // timeout looks like. It is not Joint, so that a relay on it takes the two steps
 // of backends in two databases.
 type Lossy struct {
-	relay.Store
+	relay.State
+	relay.Nonces
+	relay.Counters
 	relay.Outcomes
 
 	mu   sync.Mutex
@@ -42,7 +44,7 @@ func (l *Lossy) lost(operation string, err error) error {
 
 // Create creates and may lose the answer.
 func (l *Lossy) Create(ctx context.Context, c relay.Challenge, request []byte, maxOpen int) (relay.Challenge, bool, error) {
-	stored, created, err := l.Store.Create(ctx, c, request, maxOpen)
+	stored, created, err := l.State.Create(ctx, c, request, maxOpen)
 	if err = l.lost("create", err); err != nil {
 		return relay.Challenge{}, false, err
 	}
@@ -51,7 +53,7 @@ func (l *Lossy) Create(ctx context.Context, c relay.Challenge, request []byte, m
 
 // Swap swaps and may lose the answer.
 func (l *Lossy) Swap(ctx context.Context, rev int64, next relay.Challenge, parts ...relay.Part) (relay.Challenge, error) {
-	stored, err := l.Store.Swap(ctx, rev, next, parts...)
+	stored, err := l.State.Swap(ctx, rev, next, parts...)
 	if err = l.lost("swap", err); err != nil {
 		return relay.Challenge{}, err
 	}
@@ -60,7 +62,7 @@ func (l *Lossy) Swap(ctx context.Context, rev int64, next relay.Challenge, parts
 
 // UseNonce remembers the nonce and may lose the answer.
 func (l *Lossy) UseNonce(ctx context.Context, nonce string, until time.Time) (bool, error) {
-	fresh, err := l.Store.UseNonce(ctx, nonce, until)
+	fresh, err := l.Nonces.UseNonce(ctx, nonce, until)
 	if err = l.lost("nonce", err); err != nil {
 		return false, err
 	}

@@ -16,7 +16,7 @@ import (
 func (s *suite) claimedStored(t *testing.T, device string) relay.Challenge {
 	t.Helper()
 	c := s.created(t, "p1")
-	c, err := s.Store.Swap(t.Context(), c.Rev, s.claimed(t, c, device))
+	c, err := s.State.Swap(t.Context(), c.Rev, s.claimed(t, c, device))
 	check(t, err)
 	return c
 }
@@ -220,8 +220,8 @@ func testSignerFails(t *testing.T, s *suite) {
 
 // joint is the backend's Joint where state and ends are one database.
 func (s *suite) joint() (relay.Joint, bool) {
-	j, ok := s.Store.(relay.Joint)
-	return j, ok && any(s.Store) == any(s.Outcomes)
+	j, ok := s.State.(relay.Joint)
+	return j, ok && any(s.State) == any(s.Outcomes)
 }
 
 func testJoint(t *testing.T, s *suite) {
@@ -243,7 +243,7 @@ func testJoint(t *testing.T, s *suite) {
 	if stored.Rev <= c.Rev || stored.Promise == nil || stored.Promise.Index != won.Promise.Index {
 		t.Fatalf("stored rev %d with %+v", stored.Rev, stored.Promise)
 	}
-	got, err := s.Store.Get(t.Context(), c.CID)
+	got, err := s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, stored)
 	if list, err := s.Outcomes.Unapplied(t.Context(), 5); err != nil || len(list) != 0 {
@@ -261,7 +261,7 @@ func testJoint(t *testing.T, s *suite) {
 	_, stands, err := j.EndSwap(t.Context(), c.Rev, next, other, s.sign)
 	want(t, err, relay.ErrEnded)
 	sameEnd(t, stands, won)
-	got, err = s.Store.Get(t.Context(), c.CID)
+	got, err = s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, c)
 	_, _, err = j.EndSwap(t.Context(), 1, s.fresh(t, "p1"), e, s.sign)
@@ -296,7 +296,7 @@ func testJointRaces(t *testing.T, s *suite) {
 		if winners != 1 {
 			t.Fatalf("%d winners", winners)
 		}
-		got, err := s.Store.Get(t.Context(), c.CID)
+		got, err := s.State.Get(t.Context(), c.CID)
 		check(t, err)
 		e, err := s.Outcomes.Ended(t.Context(), c.CID)
 		check(t, err)
@@ -309,12 +309,12 @@ func testJointRaces(t *testing.T, s *suite) {
 
 // testLostAnswers: a write that failed may have happened, so each is repeated.
 func testLostAnswers(t *testing.T, s *suite) {
-	lossy := &Lossy{Store: s.Store, Outcomes: s.Outcomes}
+	lossy := &Lossy{State: s.State, Nonces: s.Nonces, Counters: s.Counters, Outcomes: s.Outcomes}
 	lossy.Lose(func(string) bool { return true })
 	c := s.fresh(t, "p1")
 	_, _, err := lossy.Create(t.Context(), c, []byte("request"), plenty)
 	want(t, err, ErrLost)
-	c, created, err := s.Store.Create(t.Context(), c, []byte("request"), plenty)
+	c, created, err := s.State.Create(t.Context(), c, []byte("request"), plenty)
 	check(t, err)
 	if created {
 		t.Fatal("the lost create made nothing")
@@ -322,9 +322,9 @@ func testLostAnswers(t *testing.T, s *suite) {
 	next := s.claimed(t, c, device(1))
 	_, err = lossy.Swap(t.Context(), c.Rev, next)
 	want(t, err, ErrLost)
-	_, err = s.Store.Swap(t.Context(), c.Rev, next)
+	_, err = s.State.Swap(t.Context(), c.Rev, next)
 	want(t, err, relay.ErrConflict)
-	c, err = s.Store.Get(t.Context(), c.CID)
+	c, err = s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	if c.Progress.Device != device(1) {
 		t.Fatal("the lost swap stored nothing")
@@ -340,17 +340,17 @@ func testLostAnswers(t *testing.T, s *suite) {
 	s.verifyLedger(t, 1)
 	_, err = lossy.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute))
 	want(t, err, ErrLost)
-	if fresh, err := s.Store.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute)); err != nil || fresh {
+	if fresh, err := s.Nonces.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute)); err != nil || fresh {
 		t.Fatalf("a lost nonce is fresh: %t, %v", fresh, err)
 	}
 	// a caller that gives up does not undo or break anything
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = s.Store.Swap(gone, c.Rev, s.canceled(t, c))
+	_, err = s.State.Swap(gone, c.Rev, s.canceled(t, c))
 	if err == nil {
 		t.Fatal("a call without a caller succeeded")
 	}
-	_, err = s.Store.Get(t.Context(), c.CID)
+	_, err = s.State.Get(t.Context(), c.CID)
 	check(t, err)
 }
 
@@ -361,14 +361,14 @@ func testForgottenClaims(t *testing.T, s *suite) {
 	const challenges, rivals = 4, 8
 	for range challenges {
 		before := s.created(t, "p1")
-		c, err := s.Store.Swap(t.Context(), before.Rev, s.claimed(t, before, device(1)))
+		c, err := s.State.Swap(t.Context(), before.Rev, s.claimed(t, before, device(1)))
 		check(t, err)
 		next, e := s.fulfilled(t, c, device(1))
 		won, err := s.Outcomes.End(t.Context(), e, s.sign)
 		check(t, err)
-		forgotten, err := s.Store.Swap(t.Context(), c.Rev, before)
+		forgotten, err := s.State.Swap(t.Context(), c.Rev, before)
 		check(t, err)
-		again, err := s.Store.Swap(t.Context(), forgotten.Rev, s.claimed(t, forgotten, device(2)))
+		again, err := s.State.Swap(t.Context(), forgotten.Rev, s.claimed(t, forgotten, device(2)))
 		check(t, err)
 		given := make([]relay.End, rivals)
 		for i := range given {
@@ -384,7 +384,7 @@ func testForgottenClaims(t *testing.T, s *suite) {
 			check(t, err)
 		}
 		next.Promise = &won.Promise
-		stored, err := s.Store.Swap(t.Context(), again.Rev, next)
+		stored, err := s.State.Swap(t.Context(), again.Rev, next)
 		check(t, err)
 		if stored.Rev <= again.Rev || stored.Progress.Device != device(1) {
 			t.Fatalf("stored rev %d, %+v", stored.Rev, stored.Progress)
@@ -394,24 +394,24 @@ func testForgottenClaims(t *testing.T, s *suite) {
 }
 
 func testReopen(t *testing.T, s *suite) {
-	id, err := s.Store.ID(t.Context())
+	id, err := s.State.ID(t.Context())
 	check(t, err)
 	c := s.claimedStored(t, device(1))
 	_, e := s.fulfilled(t, c, device(1))
 	won, err := s.Outcomes.End(t.Context(), e, s.sign)
 	check(t, err)
-	_, err = s.Store.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute))
+	_, err = s.Nonces.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute))
 	check(t, err)
 	head := s.verifyLedger(t, 1)
 
 	s.clock.Advance(-time.Hour) // the machine came back with a wrong clock
 	s.Backend = s.Reopen(t)
-	again, err := s.Store.ID(t.Context())
+	again, err := s.State.ID(t.Context())
 	check(t, err)
 	if again != id {
 		t.Fatalf("store id %s, was %s", again, id)
 	}
-	got, err := s.Store.Get(t.Context(), c.CID)
+	got, err := s.State.Get(t.Context(), c.CID)
 	check(t, err)
 	sameChallenge(t, got, c)
 	stands, err := s.Outcomes.Ended(t.Context(), c.CID)
@@ -420,7 +420,7 @@ func testReopen(t *testing.T, s *suite) {
 	if h := s.verifyLedger(t, 1); !slices.Equal(h.Head, head.Head) {
 		t.Fatal("another head")
 	}
-	if fresh, err := s.Store.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute)); err != nil || fresh {
+	if fresh, err := s.Nonces.UseNonce(t.Context(), "n", s.clock.Now().Add(time.Minute)); err != nil || fresh {
 		t.Fatalf("a nonce was forgotten: %t, %v", fresh, err)
 	}
 	if n := s.created(t, "p1"); n.Rev <= c.Rev {

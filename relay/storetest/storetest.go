@@ -1,5 +1,5 @@
 // Package storetest is the one suite that every backend of a relay passes. It
-// holds what the comments of relay.Store, relay.Outcomes and relay.Joint promise.
+// holds what the comments of relay.State, relay.Nonces, relay.Counters, relay.Outcomes and relay.Joint promise.
 package storetest
 
 import (
@@ -18,7 +18,9 @@ import (
 
 // Backend is what the suite tests.
 type Backend struct {
-	Store    relay.Store
+	State    relay.State
+	Nonces   relay.Nonces
+	Counters relay.Counters
 	Outcomes relay.Outcomes
 	// Reopen closes the backend and opens the same data again, with nothing kept
 	// in memory.
@@ -118,7 +120,7 @@ const plenty = 1 << 20
 // created stores a fresh challenge.
 func (s *suite) created(t *testing.T, platform string) relay.Challenge {
 	t.Helper()
-	c, created, err := s.Store.Create(t.Context(), s.fresh(t, platform), random(t, 100), plenty)
+	c, created, err := s.State.Create(t.Context(), s.fresh(t, platform), random(t, 100), plenty)
 	check(t, err)
 	if !created {
 		t.Fatal("a new challenge was there already")

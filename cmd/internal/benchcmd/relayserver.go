@@ -167,11 +167,13 @@ func (s *benchRelay) open(ctx context.Context, config *relay.Config) error {
 		return err
 	}
 	s.bus = relay.NewLocalBus()
-	config.Store, config.Outcomes, config.Directory = s.sql, s.sql, s.sql
+	*config = config.WithStore(s.sql)
+	config.Outcomes, config.Directory = s.sql, s.sql
 	switch {
 	case s.o.memory:
 		s.memory = newMemoryStore(s.sql)
-		config.Store, config.Outcomes = s.memory, s.memory
+		*config = config.WithStore(s.memory)
+		config.Outcomes = s.memory
 	case s.o.redis != "":
 		if s.redis, err = redisstore.Open(redisstore.Config{Addresses: []string{s.o.redis}, Logger: s.log}); err != nil {
 			return err
@@ -179,7 +181,7 @@ func (s *benchRelay) open(ctx context.Context, config *relay.Config) error {
 		if s.bus, err = s.redis.Bus(); err != nil {
 			return err
 		}
-		config.Store = s.redis
+		*config = config.WithStore(s.redis)
 	}
 	config.Bus = s.bus
 	return nil

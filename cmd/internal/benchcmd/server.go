@@ -166,7 +166,7 @@ func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay
 	}
 	return relay.New(ctx, relay.Config{
 		Origin: origin, Anchors: anchors, PassKeys: []crypto.PublicKey{s.authority.PassKey()}, LedgerKey: ledger,
-		Store: s.store, Outcomes: s.store, Directory: s.store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: s.log,
+		State: s.store, Nonces: s.store, Counters: s.store, Outcomes: s.store, Directory: s.store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: s.log,
 		// the load comes from few devices, many times faster than a person scans
 		Limits: relay.Limits{CallsPerDevice: 1 << 30},
 	})

@@ -266,7 +266,7 @@ func NewNode(ctx context.Context, config Config, store *sqlstore.Store, state re
 		return nil, err
 	}
 	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
-		Store: state.store, Outcomes: store, Directory: store, Bus: state.bus, Clock: time.Now, Logger: log,
+		State: state.store, Nonces: state.store, Counters: state.store, Outcomes: store, Directory: store, Bus: state.bus, Clock: time.Now, Logger: log,
 		Origins: config.Origins, Limits: limits, PublicMetrics: config.PublicMetrics})
 }
 
