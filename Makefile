@@ -2,6 +2,8 @@
 GO        ?= go
 FUZZTIME  ?= 10000x
 TESTFLAGS ?=
+# What the product leaves out of its libraries: gin's MessagePack, and the types of pgx that sqldb registers itself.
+TAGS      := nomsgpack,nopgxregisterdefaulttypes
 TOOL      := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 
@@ -16,11 +18,18 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/bidseal, one static binary
-	$(GO) build -trimpath -o bin/bidseal ./cmd/bidseal
+	$(GO) build -trimpath -tags $(TAGS) -o bin/bidseal ./cmd/bidseal
 
 .PHONY: build-bench
 build-bench: ## build bin/bidseal-bench, the measurements
-	$(GO) build -trimpath -o bin/bidseal-bench ./cmd/bidseal-bench
+	$(GO) build -trimpath -tags $(TAGS) -o bin/bidseal-bench ./cmd/bidseal-bench
+
+MAX_SIZE = 47000000
+
+.PHONY: size
+size: ## hold the product, stripped, to MAX_SIZE bytes
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '-s -w' -o bin/bidseal-stripped ./cmd/bidseal
+	@bytes=$$(wc -c <bin/bidseal-stripped); echo "$$bytes bytes of $(MAX_SIZE)"; test "$$bytes" -le $(MAX_SIZE)
 
 .PHONY: demo
 demo: build ## build and run the whole thing on this machine
@@ -92,20 +101,20 @@ interop: ## have BouncyCastle, OpenSSL, sm-crypto-v2 and @noble/curves judge wha
 
 .PHONY: redis
 redis: ## run the relay's suites on Redis: one server, TLS, Sentinel, a Cluster (needs redis-server)
-	$(GO) test -tags redis -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
-	$(GO) test -tags redis -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/internal/relaycmd
+	$(GO) test -tags redis,$(TAGS) -count=1 -timeout 3m $(TESTFLAGS) ./relay ./relay/redisstore/...
+	$(GO) test -tags redis,$(TAGS) -count=1 -timeout 3m -run Redis $(TESTFLAGS) ./cmd/internal/relaycmd
 
 .PHONY: pkcs11
 pkcs11: ## run an authority with its keys in SoftHSM, and build bin/bidseal-pkcs11 (needs gcc, softhsm2, openssl)
 	CGO_ENABLED=1 $(GO) test -tags pkcs11 -count=1 -timeout 5m $(TESTFLAGS) ./ca/hsm/...
-	CGO_ENABLED=1 $(GO) build -trimpath -tags pkcs11 -o bin/bidseal-pkcs11 ./cmd/bidseal
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pkcs11,$(TAGS) -o bin/bidseal-pkcs11 ./cmd/bidseal
 
 .PHONY: postgres
 postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, too (needs postgresql-15, redis-server)
-	$(GO) test -tags postgres -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca/assist ./ca ./sdk/sqlstore
-	$(GO) test -tags redis,postgres -count=1 -timeout 10m $(TESTFLAGS) ./relay
-	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'ConformanceSingle|ConformanceCluster|Failover' $(TESTFLAGS) ./relay/redisstore
-	$(GO) test -tags redis,postgres -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/internal/relaycmd ./cmd/internal/cacmd ./cmd/internal/benchcmd
+	$(GO) test -tags postgres,$(TAGS) -count=1 -timeout 10m $(TESTFLAGS) ./internal/sqldb/... ./relay/sqlstore ./relay ./ca/kmc ./ca/assist ./ca ./sdk/sqlstore
+	$(GO) test -tags redis,postgres,$(TAGS) -count=1 -timeout 10m $(TESTFLAGS) ./relay
+	$(GO) test -tags redis,postgres,$(TAGS) -count=1 -timeout 10m -run 'ConformanceSingle|ConformanceCluster|Failover' $(TESTFLAGS) ./relay/redisstore
+	$(GO) test -tags redis,postgres,$(TAGS) -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/internal/relaycmd ./cmd/internal/cacmd ./cmd/internal/benchcmd
 
 .PHONY: e2e
 e2e: build ## drive the demo in headless Chromium (needs chromium, fonts-noto-cjk)
