@@ -147,6 +147,25 @@ func bans() []ban {
 			why: "cmd is wiring, and wiring is imported by nobody",
 		},
 		{
+			from: []string{"./cmd/internal/..."}, except: []string{"./cmd/internal/demo", "./cmd/internal/benchcmd"},
+			to: []string{"./cmd/internal/..."}, but: []string{"./cmd/internal/cli/..."},
+			why: "a command room stands on cli alone, so that it is read, changed and tested without the others",
+		},
+		{
+			from: []string{"./cmd/internal/demo"}, to: []string{"./cmd/internal/..."},
+			but: []string{"./cmd/internal/cli/...", "./cmd/internal/relaycmd", "./cmd/internal/phonecmd", "./cmd/internal/platformcmd"},
+			why: "the demo runs relay, phones and platform as their operators would; judging and measuring are no part of it",
+		},
+		{
+			from: []string{"./cmd/internal/benchcmd"}, to: []string{"./cmd/internal/..."}, but: []string{"./cmd/internal/cli/...", "./cmd/internal/platformcmd"},
+			why: "what is measured is the components, not the commands",
+		},
+		{
+			from: []string{"./..."}, except: []string{"./cmd/bidseal-bench", "./cmd/internal/benchcmd", "./internal/bench"},
+			to: []string{"./cmd/internal/benchcmd", "./internal/bench", "github.com/HdrHistogram/..."}, deep: true,
+			why: "load generators and charts are no part of the product: nothing that cmd/bidseal links reaches them",
+		},
+		{
 			from: []string{"./..."}, except: []string{"./relay/redisstore/..."}, to: []string{redis},
 			why: "Redis is one backend behind the relay's contracts",
 		},
