@@ -13,8 +13,6 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
-	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/catest"
@@ -92,17 +90,7 @@ func (p *peer) signed(name string, key any, message, signature []byte) {
 // run has the peer do every job, in order.
 func (p *peer) run() {
 	p.t.Helper()
-	if _, err := os.Stat("smcrypto/node_modules/sm-crypto-v2/package.json"); err != nil {
-		p.t.Fatalf("sm-crypto-v2 is needed, `make interop` installs it: %v", err)
-	}
-	input := must(json.Marshal(p.jobs))(p.t)
-	cmd := exec.CommandContext(p.t.Context(), must(exec.LookPath("node"))(p.t), "smcrypto/peer.mjs")
-	var out, said bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &out, &said
-	if err := cmd.Run(); err != nil {
-		p.t.Fatalf("node: %v\n%s", err, said.Bytes())
-	}
-	answers := must(unmarshal[[]peerAnswer](out.Bytes()))(p.t)
+	answers := nodeAnswers[[]peerAnswer](p.t, "smcrypto", "sm-crypto-v2", must(json.Marshal(p.jobs))(p.t))
 	if len(answers) != len(p.jobs) || len(answers) == 0 {
 		p.t.Fatalf("%d answers to %d jobs", len(answers), len(p.jobs))
 	}

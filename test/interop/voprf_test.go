@@ -3,10 +3,8 @@
 package interop
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,7 +26,7 @@ func TestNobleComputesTheAssistVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	wanted := map[string]vector{}
-	args := []string{"voprf/peer.mjs"}
+	var args []string
 	for _, file := range all {
 		var v vector
 		if err := json.Unmarshal(must(os.ReadFile(file))(t), &v); err != nil {
@@ -39,21 +37,12 @@ func TestNobleComputesTheAssistVectors(t *testing.T) {
 			args = append(args, file)
 		}
 	}
-	var said bytes.Buffer
-	node := exec.CommandContext(t.Context(), "node", args...)
-	node.Stderr = &said
-	out, err := node.Output()
-	if err != nil {
-		t.Fatalf("node: %v\n%s", err, said.String())
-	}
-	var results []struct {
+	type result struct {
 		Name, Error string
 		OK          bool
 		Output      map[string]string
 	}
-	if err := json.Unmarshal(out, &results); err != nil {
-		t.Fatal(err)
-	}
+	results := nodeAnswers[[]result](t, "voprf", "@noble/curves", nil, args...)
 	refused := 0
 	for _, r := range results {
 		want := wanted[r.Name]

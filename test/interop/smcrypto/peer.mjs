@@ -1,6 +1,7 @@
 // Does with sm-crypto-v2 what each job on standard input asks, so that smcrypto_test.go can compare: a JSON list of
 // {op, ...} with bytes in hexadecimal in, a list of {out} or {error} out, in order. A job that the library refuses is an
 // answer; anything else that goes wrong ends the process.
+import "../webcrypto.mjs";
 import { readFileSync } from "node:fs";
 import { sm2, sm3, sm4, hkdf } from "sm-crypto-v2";
 

@@ -1,5 +1,6 @@
 // Recomputes the vectors of ca/assist that rest on RFC 9497 with @noble/curves, which shares no code with ours. For
 // each file given it prints {"name", "ok", "output"}; what it refuses has ok false.
+import '../webcrypto.mjs';
 import { readFileSync } from 'node:fs';
 import { ristretto255, ristretto255_hasher, ristretto255_oprf } from '@noble/curves/ed25519.js';
 
