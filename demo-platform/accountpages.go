@@ -33,7 +33,7 @@ func (s *Site) showAccount(w http.ResponseWriter, r *http.Request, current sessi
 			shown.Evidence = rec.Evidence
 		}
 	}
-	trust := "root.pem"
+	trust := "trust.json"
 	if s.demo != nil && s.demo.TrustFile != "" {
 		trust = s.demo.TrustFile
 	}

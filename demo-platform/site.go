@@ -34,8 +34,8 @@ type Options struct {
 type DemoOptions struct {
 	// PhoneHints say under the QR code how to scan without a camera.
 	PhoneHints []PhoneHint
-	// TrustFile is the path of the root certificate that the account page names in the command that verifies an
-	// evidence file; empty reads "root.pem".
+	// TrustFile is the path of the trust file that the account page names in the command that verifies an
+	// evidence file; empty reads "trust.json".
 	TrustFile string
 }
 

@@ -135,6 +135,11 @@ func checkAddress(address string) error {
 	return nil
 }
 
+// equal reports whether both believe the same roots by the same rules.
+func (a *Authority) equal(other Authority) bool {
+	return a.rules() == other.rules() && slices.EqualFunc(a.Roots, other.Roots, (*smx509.Certificate).Equal)
+}
+
 // rules is everything about an authority that decides whether one of its
 // certificates is believed, as text; it goes into Store.Version.
 func (a *Authority) rules() string {

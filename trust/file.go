@@ -174,6 +174,34 @@ func (f *File) WithRelay(r Relay) *File {
 	return next
 }
 
+// Join returns a file with everything that either file names. An authority that
+// stands in both alike is taken once; a relay gets the ledger keys of both. The
+// error, of files that contradict each other, wraps ErrMalformed.
+func (f *File) Join(other *File) (*File, error) {
+	next := &File{Authorities: slices.Clone(f.Authorities), Relays: slices.Clone(f.Relays)}
+	for _, a := range other.Authorities {
+		if !slices.ContainsFunc(next.Authorities, a.equal) {
+			next.Authorities = append(next.Authorities, a)
+		}
+	}
+	for _, r := range other.Relays {
+		keys := next.LedgerKeys(r.Origin)
+		for _, key := range r.LedgerKeys {
+			if !slices.ContainsFunc(keys, func(known crypto.PublicKey) bool { return equalKeys(known, key) }) {
+				keys = append(keys, key)
+			}
+		}
+		next = next.WithRelay(Relay{Origin: r.Origin, LedgerKeys: keys})
+	}
+	return next, next.check()
+}
+
+// equalKeys compares keys of any algorithm.
+func equalKeys(a, b crypto.PublicKey) bool {
+	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && comparable.Equal(b)
+}
+
 // Encode writes the file, indented for people.
 func (f *File) Encode() ([]byte, error) {
 	if err := f.check(); err != nil {

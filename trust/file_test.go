@@ -154,7 +154,9 @@ func TestStoreVersionCoversTheRules(t *testing.T) {
 		"also":       func(a *trust.Authority) { a.OIDs.CreditCodeAlso = nil },
 		"nothing":    func(a *trust.Authority) { a.Operations = map[trust.Operation]trust.Period{} },
 		"operation":  func(a *trust.Authority) { a.Operations = map[trust.Operation]trust.Period{trust.OperationLogin: {}} },
-		"period":     func(a *trust.Authority) { a.Operations = map[trust.Operation]trust.Period{trust.OperationLogin: {Until: day()}} },
+		"period": func(a *trust.Authority) {
+			a.Operations = map[trust.Operation]trust.Period{trust.OperationLogin: {Until: day()}}
+		},
 	} {
 		a := trust.Authority{Roots: []*smx509.Certificate{root}, OIDs: otherOIDs(1)}
 		change(&a)
@@ -210,7 +212,9 @@ func TestParseFileRefuses(t *testing.T) {
 		"backward period": func(_, a map[string]any) {
 			a["operations"] = map[string]any{"login": map[string]any{"from": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}}
 		},
-		"day without a time":       func(_, a map[string]any) { a["operations"] = map[string]any{"login": map[string]any{"from": "2026-02-01"}} },
+		"day without a time": func(_, a map[string]any) {
+			a["operations"] = map[string]any{"login": map[string]any{"from": "2026-02-01"}}
+		},
 		"no authorities":           func(doc, _ map[string]any) { doc["authorities"] = []any{} },
 		"no name":                  func(_, a map[string]any) { delete(a, "name") },
 		"name that turns the line": func(_, a map[string]any) { a["name"] = "a\u202e" },
@@ -220,13 +224,17 @@ func TestParseFileRefuses(t *testing.T) {
 		"identifier no OID":        func(_, a map[string]any) { a["oids"].(map[string]any)["lineage"] = "1.x" },
 		"identifier twice":         func(_, a map[string]any) { a["oids"].(map[string]any)["lineage"] = a["oids"].(map[string]any)["role"] },
 		"no roots":                 func(_, a map[string]any) { a["roots"] = []any{} },
-		"two roots in one text":    func(_, a map[string]any) { a["roots"] = []any{a["roots"].([]any)[0].(string) + a["roots"].([]any)[0].(string)} },
-		"root that is none":        func(_, a map[string]any) { a["roots"] = a["pass_keys"] },
-		"address":                  func(_, a map[string]any) { a["ocsp"] = "ftp://ca.example.cn" },
-		"pass key that is none":    func(_, a map[string]any) { a["pass_keys"] = a["roots"] },
-		"relay without keys":       func(doc, _ map[string]any) { doc["relays"].([]any)[0].(map[string]any)["ledger_keys"] = []any{} },
-		"relay with a path":        func(doc, _ map[string]any) { doc["relays"].([]any)[0].(map[string]any)["origin"] = "https://relay.example.cn/" },
-		"relay twice":              func(doc, _ map[string]any) { doc["relays"] = append(doc["relays"].([]any), doc["relays"].([]any)[0]) },
+		"two roots in one text": func(_, a map[string]any) {
+			a["roots"] = []any{a["roots"].([]any)[0].(string) + a["roots"].([]any)[0].(string)}
+		},
+		"root that is none":     func(_, a map[string]any) { a["roots"] = a["pass_keys"] },
+		"address":               func(_, a map[string]any) { a["ocsp"] = "ftp://ca.example.cn" },
+		"pass key that is none": func(_, a map[string]any) { a["pass_keys"] = a["roots"] },
+		"relay without keys":    func(doc, _ map[string]any) { doc["relays"].([]any)[0].(map[string]any)["ledger_keys"] = []any{} },
+		"relay with a path": func(doc, _ map[string]any) {
+			doc["relays"].([]any)[0].(map[string]any)["origin"] = "https://relay.example.cn/"
+		},
+		"relay twice": func(doc, _ map[string]any) { doc["relays"] = append(doc["relays"].([]any), doc["relays"].([]any)[0]) },
 		"root of two authorities": func(doc, a map[string]any) {
 			doc["authorities"].([]any)[1].(map[string]any)["roots"] = a["roots"]
 		},

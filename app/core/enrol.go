@@ -12,8 +12,8 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// maxEnrolmentFile is the largest enrolment file in bytes.
-const maxEnrolmentFile = 64<<10 + 2*trust.MaxFile // the trust file in base64
+// MaxEnrolmentFile is the largest enrolment file in bytes.
+const MaxEnrolmentFile = 64<<10 + 2*trust.MaxFile // the trust file in base64
 
 // Setup is what an enrolment file may leave out and a phone must know all the
 // same. What the file says counts first.
@@ -33,7 +33,7 @@ type Setup struct {
 // out. Error: protocol.CodeEnrolmentCode.
 func ParseEnrolmentFile(raw []byte) (*caapi.EnrolmentFile, error) {
 	var f caapi.EnrolmentFile
-	if len(raw) > maxEnrolmentFile {
+	if len(raw) > MaxEnrolmentFile {
 		return nil, protocol.Errorf(protocol.CodeEnrolmentCode, "enrolment file of %d bytes", len(raw))
 	}
 	if err := protocol.DecodeJSONOpen(raw, &f, nil); err != nil {

@@ -109,10 +109,10 @@ func (c *CA) must(err error) {
 	}
 }
 
-// Store of anchors with the authority's root.
+// Store with this authority alone.
 func (c *CA) Store() *trust.Store {
 	c.t.Helper()
-	store, err := trust.NewStore(trust.DocumentationAuthority(c.Root()))
+	store, err := trust.NewStore(c.TrustAuthority())
 	c.must(err)
 	return store
 }

@@ -41,6 +41,7 @@ type demoReady struct {
 	Trust    string      `json:"trust,omitempty"` // page with the TLS root, with --lan
 	Data     string      `json:"data"`
 	Root     string      `json:"root"` // PEM file of the authority's root
+	Believed string      `json:"trust_file"`
 	Phones   []demoPhone `json:"phones"`
 }
 

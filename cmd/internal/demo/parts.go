@@ -61,7 +61,7 @@ func (d *demo) start(ctx context.Context, g *errgroup.Group) (*demoReady, error)
 	}
 	ready := &demoReady{
 		Platform: d.net.origin("platform"), Relay: node, CA: d.net.origin("ca"), App: d.net.origin("app"),
-		Data: d.o.data, Root: d.path(demoRootFile), Phones: phones,
+		Data: d.o.data, Root: d.path(demoRootFile), Believed: d.trustFile(), Phones: phones,
 	}
 	if d.lan != nil {
 		h, err := trustHandler(d.lan.rootDER, ready.Platform)
@@ -120,19 +120,19 @@ func (d *demo) secret(path string) ([]byte, error) {
 	return text, cli.WritePrivate(path, text)
 }
 
+// trustFile is the one that the authority's ceremony wrote; the relay stands in it,
+// too.
+func (d *demo) trustFile() string { return d.path("ca", trust.FileName) }
+
 func (d *demo) startRelay(ctx context.Context, g *errgroup.Group, authority *ca.Authority) (origin string, directory relay.Directory, err error) {
 	dir := d.path("relay")
 	origin = d.net.origin("relay")
 	if _, err := os.Stat(filepath.Join(dir, relaycmd.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
-		spki, err := protocol.MarshalKey(authority.PassKey())
+		believed, err := cli.ReadTrustFile(d.trustFile())
 		if err != nil {
 			return "", nil, err
 		}
-		passKey := d.path("pass.pem")
-		if err := cli.WritePrivate(passKey, cli.PublicKeyPEM(spki)); err != nil {
-			return "", nil, err
-		}
-		if err := (relaycmd.Init{Dir: dir, Origin: origin, PassKey: passKey, Roots: []string{d.path(demoRootFile)}}).Make(ctx); err != nil {
+		if err := (relaycmd.Init{Dir: dir, Origin: origin, TrustFile: d.trustFile()}).Make(believed); err != nil {
 			return "", nil, err
 		}
 	}
@@ -204,7 +204,7 @@ func (d *demo) startPlatform(ctx context.Context, g *errgroup.Group, phones []de
 	}
 	site, err := demoplatform.New(demoplatform.Options{
 		Client: client, Origin: d.net.origin("platform"), Dir: d.path("site"), Clock: d.clock, Logger: d.log.With("part", "platform"),
-		Demo: &demoplatform.DemoOptions{PhoneHints: hints, TrustFile: d.path(demoRootFile)},
+		Demo: &demoplatform.DemoOptions{PhoneHints: hints, TrustFile: d.trustFile()},
 	})
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func (d *demo) enrolPhone(ctx context.Context, authority *ca.Authority, p demoPh
 		return err
 	}
 	_, err = phone.Enrol(ctx, file, core.Setup{
-		Relay: d.net.origin("relay"), AppOrigins: []string{d.net.origin("app")}, Anchors: [][]byte{authority.Root().Raw},
+		Relay: d.net.origin("relay"), AppOrigins: []string{d.net.origin("app")},
 	}, password)
 	return err
 }

@@ -27,28 +27,21 @@ func New() *cobra.Command {
 }
 
 func newEvidenceVerifyCommand() *cobra.Command {
-	var roots []string
+	var believed trustFlags
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Verify a file against the roots given, and nothing else",
+		Short: "Verify a file against the trust files given, and nothing else",
 		Long: `Verifies every part of an evidence file: the platform's request and its
 certificate, the signed statement and the signer's certificate, their status at
 that time, what the phone showed, the receipt, the relay's promise and the
 timestamp. A file without a timestamp is valid, and the answer says so. Nothing is
-asked over the network; only the roots given are believed. A file that does not
+asked over the network; only the authorities in the trust files are believed. A file that does not
 hold is refused with the name of the part.`,
-		Example: `  bidseal evidence verify login.json --trust root.pem
-  bidseal evidence verify login.json --trust root.pem --json`,
+		Example: `  bidseal evidence verify login.json --trust trust.json
+  bidseal evidence verify login.json --trust trust.json --json`,
 		Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(roots) == 0 {
-				return cli.Usagef("--trust is needed: the PEM file of the root certificate that you believe")
-			}
-			certs, err := cli.ReadCertificates(roots...)
-			if err != nil {
-				return err
-			}
-			anchors, err := trust.NewStore(trust.DocumentationAuthority(certs...))
+			anchors, err := believed.store(cmd)
 			if err != nil {
 				return err
 			}
@@ -63,8 +56,19 @@ hold is refused with the name of the part.`,
 			return cli.Emit(cmd, report, func(w io.Writer) { printEvidence(w, report) })
 		},
 	}
-	cmd.Flags().StringArrayVar(&roots, "trust", nil, "PEM file with a root certificate; may be given several times")
+	believed.Register(cmd)
 	return cmd
+}
+
+// trustFlags say under which authorities a file has to stand.
+type trustFlags struct{ cli.TrustFlags }
+
+func (t *trustFlags) store(cmd *cobra.Command) (*trust.Store, error) {
+	file, err := t.Read(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return file.Store()
 }
 
 func readEvidence(path string) ([]byte, error) {
@@ -83,24 +87,20 @@ func readEvidence(path string) ([]byte, error) {
 // newEvidenceStampCommand is for files from while the authority could not be
 // reached.
 func newEvidenceStampCommand() *cobra.Command {
-	var roots []string
+	var believed trustFlags
 	var url, out string
 	cmd := &cobra.Command{
 		Use:   "stamp FILE",
 		Short: "Add a timestamp to a file that has none",
 		Long: `Asks a timestamp authority (RFC 3161) for a token over everything in the file and writes a new file with it. The
 authority's certificate has to stand under the roots given. A file that has a timestamp is left as it is.`,
-		Example: `  bidseal evidence stamp login.json --tsa https://ca.example.cn/tsa --trust root.pem --out login-stamped.json`,
+		Example: `  bidseal evidence stamp login.json --tsa https://ca.example.cn/tsa --trust trust.json --out login-stamped.json`,
 		Args:    cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(roots) == 0 || url == "" || out == "" {
+			if !believed.Given() || url == "" || out == "" {
 				return cli.Usagef("--tsa, --trust and --out are needed")
 			}
-			certs, err := cli.ReadCertificates(roots...)
-			if err != nil {
-				return err
-			}
-			anchors, err := trust.NewStore(trust.DocumentationAuthority(certs...))
+			anchors, err := believed.store(cmd)
 			if err != nil {
 				return err
 			}
@@ -126,7 +126,7 @@ authority's certificate has to stand under the roots given. A file that has a ti
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&roots, "trust", nil, "PEM file with a root certificate; may be given several times")
+	believed.Register(cmd)
 	f.StringVar(&url, "tsa", "", "URL of the timestamp authority")
 	f.StringVar(&out, "out", "", "file to be written")
 	return cmd

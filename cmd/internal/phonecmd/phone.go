@@ -13,6 +13,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/storage"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
 
@@ -69,6 +70,7 @@ func newPhoneEnrolCommand() *cobra.Command {
 	var codeFile, passwordFile string
 	var setup core.Setup
 	var anchors []string
+	var trustFile string
 	cmd := &cobra.Command{
 		Use:   "enrol",
 		Short: "Get a dual certificate for a one-use code: the first, a renewed, changed or reissued one",
@@ -80,6 +82,18 @@ stands in the file: a first certificate, a renewal or change of name (on the pho
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if codeFile == "" {
 				return cli.Usagef("--code FILE is needed")
+			}
+			if trustFile != "" {
+				raw, err := cli.ReadBounded(trustFile, trust.MaxFile)
+				if err != nil {
+					return err
+				}
+				if trust.IsPEM(raw) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds a certificate, no trust file; it is read as --anchor\n", trustFile)
+					anchors = append(anchors, trustFile)
+				} else {
+					setup.Trust = raw
+				}
 			}
 			for _, name := range anchors {
 				der, err := readCertificateFile(name)
@@ -96,12 +110,13 @@ stands in the file: a first certificate, a renewal or change of name (on the pho
 	f.StringVar(&passwordFile, "password-file", "", "file with the certificate password (8 characters or more); asked for on a terminal where it is left out")
 	f.StringVar(&setup.Relay, "relay", "", "origin of the relay, where the enrolment file does not name it")
 	f.StringSliceVar(&setup.AppOrigins, "app-origin", nil, "origin of the codes to accept, where the enrolment file does not name it")
-	f.StringSliceVar(&anchors, "anchor", nil, "certificate files of the roots to believe; otherwise those that the enrolment file names by digest")
+	f.StringVar(&trustFile, "trust", "", "trust file to believe instead of the one inside the enrolment file")
+	f.StringSliceVar(&anchors, "anchor", nil, "certificate files of the roots to believe, for authorities without a trust file")
 	return cmd
 }
 
 func phoneEnrol(cmd *cobra.Command, codeFile, passwordFile string, setup core.Setup) error {
-	raw, err := cli.ReadBounded(codeFile, 64<<10)
+	raw, err := cli.ReadBounded(codeFile, core.MaxEnrolmentFile)
 	if err != nil {
 		return err
 	}

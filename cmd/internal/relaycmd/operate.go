@@ -3,6 +3,7 @@ package relaycmd
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,79 +27,130 @@ import (
 
 // Init are the choices of `relay init`.
 type Init struct {
-	Dir, Origin, PassKey, authority string
-	Roots                           []string
+	Dir, Origin string
+	// TrustFile is the authority's trust file. The relay adds itself to it, so
+	// that the authority's enrolment files name the relay, too, and keeps a copy.
+	TrustFile string
 }
 
 func newRelayInitCommand() *cobra.Command {
 	var o Init
+	var old rootsAndPassKey
+	var trustFile string
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make a relay's folder: ledger key and configuration",
-		Example: `  bidseal relay init --dir relay --origin https://relay.example.cn --root root.pem --ca https://ca.example.cn
+		Short: "Make a relay's folder: ledger key, trust file and configuration",
+		Long: `Makes the relay's folder. --trust names the trust file that the authority's ceremony wrote: the relay adds itself with its
+ledger key, to that file and to the copy in its own folder. Platforms and phones get the completed file. An authority
+from before there were trust files is named by --root and --pass-key (or --ca).`,
+		Example: `  bidseal relay init --dir relay --origin https://relay.example.cn --trust ca/trust.json
   bidseal relay init --dir relay --origin https://relay.example.cn --root root.pem --pass-key pass.pem`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Dir == "" || o.Origin == "" || len(o.Roots) == 0 || (o.PassKey == "") == (o.authority == "") {
-				return cli.Usagef("--dir, --origin, --root and one of --pass-key and --ca are needed")
+			if o.Dir == "" || o.Origin == "" || trustFile == "" && len(old.roots) == 0 {
+				return cli.Usagef("--dir, --origin and --trust are needed")
 			}
-			if err := o.Make(cmd.Context()); err != nil {
+			if trustFile != "" && len(old.roots) > 0 {
+				return cli.Usagef("give --trust or --root, not both")
+			}
+			if err := o.vacant(); err != nil {
+				return err
+			}
+			file, err := initTrust(cmd, trustFile, &old)
+			if err != nil {
+				return err
+			}
+			if len(old.roots) == 0 {
+				o.TrustFile = trustFile
+			}
+			if err := o.Make(file); err != nil {
 				return err
 			}
 			out := struct {
 				Config    string `json:"config"`
+				Trust     string `json:"trust"`
 				LedgerKey string `json:"ledger_key"`
-			}{filepath.Join(o.Dir, ConfigFile), filepath.Join(o.Dir, relayPublicFile)}
+			}{filepath.Join(o.Dir, ConfigFile), filepath.Join(o.Dir, trust.FileName), filepath.Join(o.Dir, relayPublicFile)}
 			return cli.Emit(cmd, out, func(w io.Writer) {
-				fmt.Fprintf(w, "configuration in %s\npublic key of the ledger, for platforms, in %s\n", out.Config, out.LedgerKey)
+				fmt.Fprintf(w, "configuration in %s\ntrust file with this relay, for platforms, in %s\n", out.Config, out.Trust)
+				if o.TrustFile != "" {
+					fmt.Fprintf(w, "the relay stands in %s, too\n", o.TrustFile)
+				}
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", "", "the folder, made if it is missing")
 	f.StringVar(&o.Origin, "origin", "", "origin under which callers know the relay")
-	f.StringArrayVar(&o.Roots, "root", nil, "PEM file with the authority's root, obtained from its operator; may be given several times")
-	f.StringVar(&o.PassKey, "pass-key", "", "PEM file with the public key of the issuer of device passes")
-	f.StringVar(&o.authority, "ca", "", "base URL of the authority, to ask for that key once")
+	f.StringVar(&trustFile, "trust", "", "the authority's trust file, to which the relay adds itself")
+	f.StringArrayVar(&old.roots, "root", nil, "PEM file with the root of an authority that has no trust file; may be given several times")
+	f.StringVar(&old.passKey, "pass-key", "", "with --root: PEM file with the public key of the issuer of device passes")
+	f.StringVar(&old.authority, "ca", "", "with --root: base URL of the authority, to ask for that key once")
 	return cmd
 }
 
-// make writes the folder; a configuration that is there is left alone.
-func (o Init) Make(ctx context.Context) error {
+// initTrust reads whom the relay is to believe. A PEM file after --trust is read
+// as --root, with a notice.
+func initTrust(cmd *cobra.Command, trustFile string, old *rootsAndPassKey) (*trust.File, error) {
+	if trustFile != "" {
+		raw, err := cli.ReadBounded(trustFile, trust.MaxFile)
+		if err != nil {
+			return nil, err
+		}
+		if !trust.IsPEM(raw) {
+			return cli.ReadTrustFile(trustFile)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates, no trust file; it is read as --root, by the identifiers of the documentation arc\n", trustFile)
+		old.roots = []string{trustFile}
+	}
+	return old.file(cmd.Context())
+}
+
+// vacant refuses a folder with a relay in it.
+func (o Init) vacant() error {
 	if _, err := os.Stat(filepath.Join(o.Dir, ConfigFile)); err == nil {
 		return cli.Usagef("there is a relay in %s", o.Dir)
+	}
+	return nil
+}
+
+// Make writes the folder; a configuration that is there is left alone.
+func (o Init) Make(believed *trust.File) error {
+	if err := o.vacant(); err != nil {
+		return err
+	}
+	if len(believed.PassKeys()) == 0 {
+		return cli.Usagef("the trust file names no pass_keys: no phone could call this relay")
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the relay's folder: %w", err)
 	}
-	roots, err := cli.ReadCertificates(o.Roots...)
-	if err != nil {
-		return err
-	}
-	passKey, err := o.passKeyPEM(ctx, roots)
-	if err != nil {
-		return err
-	}
-	private, public, err := newLedgerKey()
+	key, private, public, err := newLedgerKey()
 	if err != nil {
 		return err
 	}
 	defer clear(private)
-	ders := make([][]byte, len(roots))
-	for i, c := range roots {
-		ders[i] = c.Raw
+	completed := believed.WithRelay(trust.Relay{Origin: o.Origin, LedgerKeys: []crypto.PublicKey{key}})
+	raw, err := completed.Encode()
+	if err != nil {
+		return err
 	}
 	config := DefaultConfig()
-	config.Origin, config.Roots, config.PassKeys = o.Origin, []string{cli.RootsFile}, []string{"pass.pem"}
+	config.Origin, config.Trust = o.Origin, trust.FileName
 	text, err := toml.Marshal(config)
 	if err != nil {
 		return fmt.Errorf("encode configuration: %w", err)
+	}
+	if o.TrustFile != "" {
+		if err := cli.WriteTrustFile(o.TrustFile, completed); err != nil {
+			return err
+		}
 	}
 	// the configuration goes last: where it stands, everything it names does
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{cli.RootsFile, cli.CertificatesPEM(ders)}, {"pass.pem", passKey}, {relayKeyFile, private}, {relayPublicFile, public}, {ConfigFile, text}} {
+	}{{trust.FileName, raw}, {relayKeyFile, private}, {relayPublicFile, public}, {ConfigFile, text}} {
 		if err := cli.WritePrivate(filepath.Join(o.Dir, f.name), f.data); err != nil {
 			return err
 		}
@@ -106,31 +158,51 @@ func (o Init) Make(ctx context.Context) error {
 	return nil
 }
 
-// newLedgerKey draws the SM2 key of a ledger, both halves as PEM.
-func newLedgerKey() (private, public []byte, err error) {
-	key, err := sm2.GenerateKey(rand.Reader)
+// newLedgerKey draws the SM2 key of a ledger and encodes both halves as PEM.
+func newLedgerKey() (key crypto.PublicKey, private, public []byte, err error) {
+	drawn, err := sm2.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("draw ledger key: %w", err)
+		return nil, nil, nil, fmt.Errorf("draw ledger key: %w", err)
 	}
-	private, err = cli.PrivateKeyPEM(key)
+	private, err = cli.PrivateKeyPEM(drawn)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	spki, err := protocol.MarshalKey(key.Public())
+	spki, err := protocol.MarshalKey(drawn.Public())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return private, cli.PublicKeyPEM(spki), nil
+	return drawn.Public(), private, cli.PublicKeyPEM(spki), nil
 }
 
-// passKeyPEM reads the issuer's key from a file or asks the authority, which
-// must then have one of the given roots.
-func (o Init) passKeyPEM(ctx context.Context, roots []*smx509.Certificate) ([]byte, error) {
-	if o.PassKey != "" {
-		if _, err := cli.ReadPublicKey(o.PassKey); err != nil {
-			return nil, err
-		}
-		return cli.ReadBounded(o.PassKey, cli.MaxKeyFile)
+// rootsAndPassKey name an authority from before there were trust files.
+type rootsAndPassKey struct {
+	roots              []string
+	passKey, authority string
+}
+
+func (o *rootsAndPassKey) file(ctx context.Context) (*trust.File, error) {
+	if (o.passKey == "") == (o.authority == "") {
+		return nil, cli.Usagef("with --root one of --pass-key and --ca is needed")
+	}
+	roots, err := cli.ReadCertificates(o.roots...)
+	if err != nil {
+		return nil, err
+	}
+	key, err := o.key(ctx, roots)
+	if err != nil {
+		return nil, err
+	}
+	authority := trust.DocumentationAuthority(roots...)
+	authority.PassKeys = []crypto.PublicKey{key}
+	return &trust.File{Authorities: []trust.Authority{authority}}, nil
+}
+
+// key reads the pass key from a file or asks the authority, which must then have
+// one of the given roots.
+func (o *rootsAndPassKey) key(ctx context.Context, roots []*smx509.Certificate) (crypto.PublicKey, error) {
+	if o.passKey != "" {
+		return cli.ReadPublicKey(o.passKey)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.authority+caapi.PathInfo, nil)
 	if err != nil {
@@ -148,8 +220,7 @@ func (o Init) passKeyPEM(ctx context.Context, roots []*smx509.Certificate) ([]by
 		digest := trust.Digest(root)
 		for _, a := range info.Roots {
 			if a.SM3 == fmt.Sprintf("%x", digest) {
-				_, err := protocol.ParseKey(info.PassKey)
-				return cli.PublicKeyPEM(info.PassKey), err
+				return protocol.ParseKey(info.PassKey)
 			}
 		}
 	}
@@ -237,7 +308,11 @@ func newRelayPlatformAddCommand(flags *relayFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				anchors, err := config.anchors()
+				believed, err := config.believed()
+				if err != nil {
+					return err
+				}
+				anchors, err := believed.Store()
 				if err != nil {
 					return err
 				}

@@ -3,7 +3,6 @@ package relaycmd
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -41,10 +40,14 @@ type Config struct {
 	PublicMetrics bool   `toml:"public_metrics"`
 	// Origin under which platforms and phones know the relay.
 	Origin string `toml:"origin"`
-	// Roots are PEM files with the anchors of users' and platforms' certificates.
-	Roots []string `toml:"roots"`
-	// PassKeys are PEM files with the public keys of the issuers of device passes.
-	PassKeys []string `toml:"pass_keys"`
+	// Trust is the trust file: the authorities of users and platforms, with the
+	// keys of their device passes.
+	Trust string `toml:"trust"`
+	// Roots and PassKeys are PEM files, in folders from before there were trust
+	// files: the roots of authorities that use the documentation arc, and the
+	// public keys of the issuers of device passes.
+	Roots    []string `toml:"roots,omitempty"`
+	PassKeys []string `toml:"pass_keys,omitempty"`
 	// LedgerKey is the PEM file with the private key of the ledger (PKCS#8).
 	LedgerKey string `toml:"ledger_key"`
 	// Origins are web origins whose pages may watch any platform's challenges.
@@ -130,31 +133,33 @@ func (c Config) path(name string) string {
 
 func (c Config) DatabaseFile() string { return filepath.Join(c.path(c.Data), relayDatabaseFile) }
 
-func (c Config) anchors() (*trust.Store, error) {
+// believed is whom the relay believes.
+func (c Config) believed() (*trust.File, error) {
+	switch {
+	case c.Trust != "" && len(c.Roots)+len(c.PassKeys) > 0:
+		return nil, cli.Usagef("the configuration names a trust file and roots or pass_keys: with a trust file these are not needed")
+	case c.Trust != "":
+		return cli.ReadTrustFile(c.path(c.Trust))
+	case len(c.Roots) == 0:
+		return nil, cli.Usagef("the configuration names no trust file")
+	}
 	files := make([]string, len(c.Roots))
 	for i, name := range c.Roots {
 		files[i] = c.path(name)
-	}
-	if len(files) == 0 {
-		return nil, cli.Usagef("the configuration names no roots")
 	}
 	roots, err := cli.ReadCertificates(files...)
 	if err != nil {
 		return nil, err
 	}
-	return trust.NewStore(trust.DocumentationAuthority(roots...))
-}
-
-func (c Config) passKeys() ([]crypto.PublicKey, error) {
-	var keys []crypto.PublicKey
+	authority := trust.DocumentationAuthority(roots...)
 	for _, name := range c.PassKeys {
 		key, err := cli.ReadPublicKey(c.path(name))
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, key)
+		authority.PassKeys = append(authority.PassKeys, key)
 	}
-	return keys, nil
+	return &trust.File{Authorities: []trust.Authority{authority}}, nil
 }
 
 func (c Config) limits() (relay.Limits, error) {
@@ -249,11 +254,11 @@ func serveRelay(cmd *cobra.Command, config Config) (err error) {
 }
 
 func NewNode(ctx context.Context, config Config, store *sqlstore.Store, state relayState, log *slog.Logger) (*relay.Relay, error) {
-	anchors, err := config.anchors()
+	believed, err := config.believed()
 	if err != nil {
 		return nil, err
 	}
-	passKeys, err := config.passKeys()
+	anchors, err := believed.Store()
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +270,7 @@ func NewNode(ctx context.Context, config Config, store *sqlstore.Store, state re
 	if err != nil {
 		return nil, err
 	}
-	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: passKeys, LedgerKey: key,
+	return relay.New(ctx, relay.Config{Origin: config.Origin, Anchors: anchors, PassKeys: believed.PassKeys(), LedgerKey: key,
 		State: state.store, Nonces: state.store, Counters: state.store, Outcomes: store, Directory: store, Bus: state.bus, Clock: time.Now, Logger: log,
 		Origins: config.Origins, Limits: limits, PublicMetrics: config.PublicMetrics})
 }

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
@@ -101,6 +102,45 @@ func (f relayFolder) registration(t *testing.T, id, name string, alter func(*rel
 	file := filepath.Join(t.TempDir(), "registration.json")
 	fatal(t, os.WriteFile(file, append(raw, '\n'), 0o600))
 	return file
+}
+
+// The relay adds itself to the authority's trust file, and believes what that file names.
+func TestRelayInitAddsItselfToTheTrustFile(t *testing.T) {
+	ca := catest.New(t, catest.Options{})
+	believed := filepath.Join(ca.Dir, trust.FileName)
+	before, err := cli.ReadTrustFile(believed)
+	fatal(t, err)
+	f := relayFolder{dir: filepath.Join(t.TempDir(), "relay")}
+	f.config = filepath.Join(f.dir, ConfigFile)
+	f.run(t, cli.ExitOK, "init", "--dir", f.dir, "--origin", "http://127.0.0.1:8401", "--trust", believed)
+	ledger, err := cli.ReadPublicKey(filepath.Join(f.dir, relayPublicFile))
+	fatal(t, err)
+	for _, path := range []string{believed, filepath.Join(f.dir, trust.FileName)} {
+		file, err := cli.ReadTrustFile(path)
+		fatal(t, err)
+		keys := file.LedgerKeys("http://127.0.0.1:8401")
+		if len(keys) != 1 || !ledger.(*ecdsa.PublicKey).Equal(keys[0]) || len(file.PassKeys()) != 1 || !file.Authorities[0].OIDs.Equal(before.Authorities[0].OIDs) {
+			t.Errorf("%s: %d ledger keys, %d pass keys", path, len(keys), len(file.PassKeys()))
+		}
+	}
+	config := DefaultConfig()
+	fatal(t, cli.LoadConfig(f.config, &config))
+	config.Dir = f.dir
+	file, err := config.believed()
+	fatal(t, err)
+	if len(config.Roots)+len(config.PassKeys) != 0 || len(file.Authorities) != 1 {
+		t.Errorf("configuration %+v", config)
+	}
+	config.Roots = []string{"roots.pem"}
+	if _, err := config.believed(); err == nil {
+		t.Error("a trust file and roots beside it are taken")
+	}
+	f.run(t, cli.ExitUsage, "init", "--dir", filepath.Join(t.TempDir(), "r"), "--origin", "http://127.0.0.1:8401", "--trust", believed, "--root", believed)
+	f.run(t, cli.ExitUsage, "init", "--dir", filepath.Join(t.TempDir(), "r"), "--origin", "http://127.0.0.1:8401")
+	f.run(t, cli.ExitUsage, "init", "--dir", filepath.Join(t.TempDir(), "r"), "--origin", "http://127.0.0.1:8401", "--root", believed)
+	root := filepath.Join(ca.Dir, "root.pem") // PEM after --trust is --root: a pass key is then needed
+	f.run(t, cli.ExitUsage, "init", "--dir", filepath.Join(t.TempDir(), "r"), "--origin", "http://127.0.0.1:8401", "--trust", root)
+	f.run(t, cli.ExitOK, "init", "--dir", filepath.Join(t.TempDir(), "r"), "--origin", "http://127.0.0.1:8401", "--trust", root, "--ca", ca.URL)
 }
 
 func TestRelayOperatorCommands(t *testing.T) {
