@@ -28,7 +28,8 @@ const (
 )
 
 // DecodeJSON reads one strict JSON document into v, a pointer to a zero
-// struct, and refuses names that v does not know. Strict means: valid UTF-8,
+// struct, and refuses names that v does not know (a struct that embeds Kept takes
+// them). Strict means: valid UTF-8,
 // one object, nothing but white space around it, names of a-z, 0-9 and _ only
 // and none twice, no null, integers only and below 2^53 in magnitude, at most
 // MaxJSONDepth levels and MaxDocument bytes. A member that is left out reads as

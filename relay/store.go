@@ -2,12 +2,13 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/go-json-experiment/json/v1"
 )
 
 // What a backend returns besides data. Everything else is a failure of the
@@ -128,10 +129,16 @@ type Challenge struct {
 	Result    *protocol.StoredResult
 	Receipt   *protocol.SignedReceipt // of an end without a result
 	Promise   *protocol.Promise
+
+	Unknown jsontext.Value // members of the stored form that a newer node knows
 }
+
+// storedVersion of the stored form. A form without one is version 1, too.
+const storedVersion = 1
 
 // storedChallenge is a challenge as backends keep it: everything but what the backend indexes by itself.
 type storedChallenge struct {
+	V            int                     `json:"v"`
 	CreateDigest protocol.Bytes          `json:"cd"`
 	HClaim       protocol.Bytes          `json:"hc"`
 	HWatch       protocol.Bytes          `json:"hw"`
@@ -145,12 +152,13 @@ type storedChallenge struct {
 	Result       *protocol.StoredResult  `json:"result,omitempty"`
 	Receipt      *protocol.SignedReceipt `json:"receipt,omitempty"`
 	Promise      *protocol.Promise       `json:"promise,omitempty"`
+	protocol.Kept
 }
 
 // Encode is the stored form of everything but CID, Platform and Rev.
 func (c Challenge) Encode() ([]byte, error) {
-	b, err := json.Marshal(storedChallenge{c.CreateDigest, c.HClaim, c.HWatch, c.Terms, c.CreatedAt, c.ChangedAt, c.Progress,
-		c.Open, c.Ready, c.ReadySize, c.Result, c.Receipt, c.Promise})
+	b, err := json.Marshal(storedChallenge{storedVersion, c.CreateDigest, c.HClaim, c.HWatch, c.Terms, c.CreatedAt, c.ChangedAt, c.Progress,
+		c.Open, c.Ready, c.ReadySize, c.Result, c.Receipt, c.Promise, protocol.Kept{Unknown: c.Unknown}})
 	if err != nil {
 		return nil, fmt.Errorf("encode challenge: %w", err)
 	}
@@ -163,7 +171,10 @@ func DecodeChallenge(cid protocol.CID, platform string, rev int64, data []byte) 
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Challenge{}, fmt.Errorf("decode challenge: %w", err)
 	}
+	if r.V > storedVersion {
+		return Challenge{}, fmt.Errorf("decode challenge: its form is version %d, this relay knows %d", r.V, storedVersion)
+	}
 	return Challenge{CID: cid, Platform: platform, Rev: rev, CreateDigest: r.CreateDigest, HClaim: r.HClaim, HWatch: r.HWatch,
 		Terms: r.Terms, CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt, Progress: r.Progress, Open: r.Open, Ready: r.Ready,
-		ReadySize: r.ReadySize, Result: r.Result, Receipt: r.Receipt, Promise: r.Promise}, nil
+		ReadySize: r.ReadySize, Result: r.Result, Receipt: r.Receipt, Promise: r.Promise, Unknown: r.Unknown}, nil
 }

@@ -73,6 +73,7 @@ func (p *pageRequest) binding(digest []byte) []byte {
 // browser is what the Store remembers that a browser holds some b, so that a
 // second tab goes on with the same one. Stored under "b/" + H(b).
 type browser struct {
+	form
 	Created int64 `json:"created"` // Unix ms
 }
 

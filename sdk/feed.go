@@ -118,9 +118,15 @@ func (f *feed) position() cursor {
 	return cursor{f.store, f.read}
 }
 
+// storedCursor is a cursor as the Store has it.
+type storedCursor struct {
+	form
+	cursor
+}
+
 // load takes the cursor out of the Store.
 func (f *feed) load(ctx context.Context) error {
-	saved, err := get[cursor](ctx, f.client.vault, f.name)
+	saved, err := get[storedCursor](ctx, f.client.vault, f.name)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -146,15 +152,15 @@ func (f *feed) save(ctx context.Context) error {
 		return nil
 	}
 	expires := f.client.config.Clock().Add(cursorLife)
-	_, err := update(ctx, f.client.vault, f.name, func(s *stored[cursor]) (bool, error) {
+	_, err := update(ctx, f.client.vault, f.name, func(s *stored[storedCursor]) (bool, error) {
 		if s.v.Store == at.Store && s.v.After >= at.After {
 			return false, nil
 		}
-		s.v, s.record.Expires = at, expires
+		s.v.cursor, s.record.Expires = at, expires
 		return true, nil
 	})
 	if errors.Is(err, ErrNotFound) {
-		_, err = put(ctx, f.client.vault, f.name, at, time.Time{}, expires)
+		_, err = put(ctx, f.client.vault, f.name, storedCursor{cursor: at}, time.Time{}, expires)
 	}
 	if err == nil {
 		f.mu.Lock()

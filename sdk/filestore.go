@@ -2,7 +2,6 @@ package bidseal
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bidseal/bidseal/protocol"
+	"github.com/go-json-experiment/json/v1"
 )
 
 // FileStore is a Store in a folder, one file per record, for platforms of one
@@ -38,14 +40,20 @@ func (e indexEntry) unchanged(info fs.FileInfo) bool {
 	return e.file != nil && os.SameFile(e.file, info) && e.file.ModTime().Equal(info.ModTime()) && e.file.Size() == info.Size()
 }
 
-// fileRecord is the JSON of a record's file.
+// fileRecord is the JSON of a record's file. Form is the version of the file's
+// format; a file without one is version 1, too.
 type fileRecord struct {
+	Form    int    `json:"v"`
 	Key     string `json:"key"`
 	Version uint64 `json:"version"`
 	Due     int64  `json:"due,omitempty"` // Unix ms
 	Expires int64  `json:"expires"`       // Unix ms
 	Value   []byte `json:"value"`
+	protocol.Kept
 }
+
+// fileForm is the newest format that this program knows.
+const fileForm = 1
 
 const (
 	recordSuffix = ".json"
@@ -95,7 +103,7 @@ func (s *FileStore) Put(_ context.Context, r Record) error {
 			return fmt.Errorf("store record: %w", err)
 		}
 		r.Version = 1
-		return s.write(r)
+		return s.write(r, protocol.Kept{})
 	})
 }
 
@@ -110,7 +118,7 @@ func (s *FileStore) CompareAndSwap(_ context.Context, r Record) error {
 		return err
 	}
 	return s.exclusively(func() error {
-		old, err := s.read(s.path(r.Key))
+		old, err := readFile(s.path(r.Key))
 		if errors.Is(err, ErrNotFound) || err == nil && old.Version != r.Version {
 			return ErrConflict
 		}
@@ -118,7 +126,7 @@ func (s *FileStore) CompareAndSwap(_ context.Context, r Record) error {
 			return err
 		}
 		r.Version++
-		return s.write(r)
+		return s.write(r, old.Kept)
 	})
 }
 
@@ -210,17 +218,27 @@ func (s *FileStore) refresh() ([]string, error) {
 	return names, nil
 }
 
-func (s *FileStore) read(path string) (Record, error) {
+func readFile(path string) (f fileRecord, err error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Record{}, ErrNotFound
+		return f, ErrNotFound
 	}
 	if err != nil {
-		return Record{}, fmt.Errorf("read record: %w", err)
+		return f, fmt.Errorf("read record: %w", err)
 	}
-	var f fileRecord
 	if err := json.Unmarshal(data, &f); err != nil {
-		return Record{}, fmt.Errorf("read record %s: %w", filepath.Base(path), err)
+		return f, fmt.Errorf("read record %s: %w", filepath.Base(path), err)
+	}
+	if f.Form > fileForm {
+		return f, fmt.Errorf("read record %s: its format is version %d, this program knows %d", filepath.Base(path), f.Form, fileForm)
+	}
+	return f, nil
+}
+
+func (s *FileStore) read(path string) (Record, error) {
+	f, err := readFile(path)
+	if err != nil {
+		return Record{}, err
 	}
 	r := Record{Key: f.Key, Version: f.Version, Value: f.Value, Expires: time.UnixMilli(f.Expires)}
 	if f.Due != 0 {
@@ -229,9 +247,10 @@ func (s *FileStore) read(path string) (Record, error) {
 	return r, nil
 }
 
-// write replaces the file of a record durably. The caller holds the lock.
-func (s *FileStore) write(r Record) error {
-	f := fileRecord{Key: r.Key, Version: r.Version, Expires: r.Expires.UnixMilli(), Value: r.Value}
+// write replaces the file of a record durably; kept is what the file before it had
+// beside the record. The caller holds the lock.
+func (s *FileStore) write(r Record, kept protocol.Kept) error {
+	f := fileRecord{Form: fileForm, Kept: kept, Key: r.Key, Version: r.Version, Expires: r.Expires.UnixMilli(), Value: r.Value}
 	if !r.Due.IsZero() {
 		f.Due = r.Due.UnixMilli()
 	}

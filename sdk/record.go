@@ -15,9 +15,23 @@ import (
 	"github.com/emmansun/gmsm/sm4"
 )
 
+// recordVersion of the records below. They began without one, and a record
+// without one is version 1: programs of that time refuse every name that they do not
+// know, so it is not written before it is another.
+const recordVersion = 1
+
+// form is embedded in every record.
+type form struct {
+	V int `json:"v,omitzero"`
+	protocol.Kept
+}
+
+func (f *form) version() int { return f.V }
+
 // session is what a waiting page or a Challenge holds on to: it stays while the
 // code is renewed. Stored under "s/" + id.
 type session struct {
+	form
 	ID       string         `json:"id"` // 32 lower-case hex digits
 	Browser  protocol.Bytes `json:"browser,omitzero"`
 	Options  loginTerms     `json:"options"`
@@ -28,6 +42,7 @@ type session struct {
 
 // loginTerms are LoginOptions as they are stored, defaults applied.
 type loginTerms struct {
+	protocol.Kept
 	Display   []string             `json:"display,omitzero"`
 	Expect    *protocol.Owner      `json:"expect,omitzero"`
 	Match     protocol.MatchPolicy `json:"match"`
@@ -39,6 +54,7 @@ type loginTerms struct {
 // openChallenge is a challenge as the SDK stores it, before the relay hears of it.
 // Stored under "c/" + cid.
 type openChallenge struct {
+	form
 	Session string       `json:"session"`
 	CID     protocol.CID `json:"cid"`
 	Created int64        `json:"created"` // Unix ms on the SDK's clock; frames count from here
@@ -72,6 +88,7 @@ type openChallenge struct {
 
 // relayView is the newest state seen of the relay.
 type relayView struct {
+	protocol.Kept
 	State       protocol.State `json:"state,omitzero"`
 	Rev         int64          `json:"rev,omitzero"`
 	ClaimSeq    uint32         `json:"claim_seq,omitzero"`
@@ -81,12 +98,14 @@ type relayView struct {
 
 // lease gives one node the time to work undisturbed.
 type lease struct {
+	protocol.Kept
 	Holder string `json:"holder"`
 	Until  int64  `json:"until"` // Unix ms
 }
 
 // ending is an end without a result.
 type ending struct {
+	protocol.Kept
 	Code   protocol.Code `json:"code"`
 	Reason string        `json:"reason,omitzero"` // of a rejection
 	Renew  bool          `json:"renew,omitzero"`  // the code may renew by itself
@@ -94,6 +113,7 @@ type ending struct {
 
 // verdict is what became of a result. It is reached once.
 type verdict struct {
+	protocol.Kept
 	Digest      protocol.Bytes `json:"digest"` // ResultDigest
 	Code        protocol.Code  `json:"code,omitzero"`
 	Detail      string         `json:"detail,omitzero"`
@@ -162,7 +182,13 @@ func (v *vault) open(r Record, into any) error {
 		return fmt.Errorf("record %s does not open with this store key: %w", r.Key, err)
 	}
 	defer clear(plain)
-	return protocol.DecodeJSON(plain, into)
+	if err := protocol.DecodeJSON(plain, into); err != nil {
+		return err
+	}
+	if versioned, ok := into.(interface{ version() int }); ok && versioned.version() > recordVersion {
+		return fmt.Errorf("record %s is of version %d, this program knows %d", r.Key, versioned.version(), recordVersion)
+	}
+	return nil
 }
 
 // stored is a decoded record with the version it was read at.

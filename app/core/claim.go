@@ -23,6 +23,7 @@ type claimNote struct {
 	Frame   protocol.Bytes `json:"frame,omitzero"` // as it was scanned
 	Used    bool           `json:"used,omitzero"`  // its keys went out: a new scan needs a new claim
 	At      int64          `json:"at"`             // Unix seconds, uncorrected
+	protocol.Kept
 }
 
 func claimName(cid protocol.CID) string { return claimPrefix + cid.String() + fileExtension }

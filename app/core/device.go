@@ -38,12 +38,14 @@ type device struct {
 type deviceRecord struct {
 	V       int            `json:"v"`
 	Wrapped protocol.Bytes `json:"wrapped"` // PKCS#8, sealed under the storage key
+	protocol.Kept
 }
 
 // storageRecord is the file with the storage key.
 type storageRecord struct {
 	V   int            `json:"v"`
 	Key protocol.Bytes `json:"key"` // 16 bytes
+	protocol.Kept
 }
 
 const deviceAAD = "bidseal/device 1 key\x00"

@@ -51,6 +51,7 @@ type pendingEnrolment struct {
 	V         int            `json:"v"`
 	RequestID protocol.Bytes `json:"request_id"`
 	Body      protocol.Bytes `json:"body,omitzero"` // exact bytes of the EnrolRequest, absent until the keys are made
+	protocol.Kept
 }
 
 // Enrol gets a dual certificate for the code: the first one, or the next of a

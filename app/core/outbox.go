@@ -24,6 +24,7 @@ type outboxItem struct {
 	Certificate  string         `json:"certificate,omitzero"`
 	Stapled      bool           `json:"stapled,omitzero"`
 	At           int64          `json:"at"` // Unix seconds
+	protocol.Kept
 }
 
 func (s *Session) item(action string, body, receipt []byte) *outboxItem {

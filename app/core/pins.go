@@ -12,12 +12,14 @@ import (
 type pins struct {
 	V         int   `json:"v"`
 	Platforms []pin `json:"platforms"`
+	protocol.Kept
 }
 
 type pin struct {
 	Platform string         `json:"platform"` // id
 	Root     protocol.Bytes `json:"root"`     // SM3 of the root certificate
 	Since    int64          `json:"since"`    // Unix seconds
+	protocol.Kept
 }
 
 // maxPins bounds the file; the oldest pin gives way.

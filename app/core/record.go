@@ -58,11 +58,14 @@ func (c *Core) Records(ctx context.Context) ([]Record, error) {
 	slices.Reverse(names)
 	out := make([]Record, 0, len(names))
 	for _, name := range names {
-		var r Record
+		var r struct {
+			Record
+			protocol.Kept // of a newer version
+		}
 		if found, err := readJSON(ctx, c.opt.Files, name, &r); err != nil {
 			return nil, classify(err)
 		} else if found {
-			out = append(out, r)
+			out = append(out, r.Record)
 		}
 	}
 	return out, nil

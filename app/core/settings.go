@@ -26,6 +26,7 @@ type settings struct {
 	LedgerKey protocol.Bytes `json:"ledger_key,omitzero"`
 	// Assist is the URL of the password server, as the authority named it.
 	Assist string `json:"assist,omitzero"`
+	protocol.Kept
 }
 
 const maxOrigins = 8

@@ -62,6 +62,7 @@ type world struct {
 	store     *sqlstore.Store
 	ledgerKey crypto.Signer
 	http      *http.Client
+	keys      *keystore.Store // of the phone that was opened last
 }
 
 func newWorld(t *testing.T) *world {
@@ -261,7 +262,8 @@ func (w *world) keystore(name string) *keystore.Store {
 // phone opens a phone's folder; one that is not there is made.
 func (w *world) phone(name string) *core.Core {
 	w.t.Helper()
-	phone, err := core.Open(w.t.Context(), core.Options{Files: w.files(name), Keys: w.keystore(name), Transport: w, App: "bidseal/upgrade", Now: w.clock,
+	w.keys = w.keystore(name)
+	phone, err := core.Open(w.t.Context(), core.Options{Files: w.files(name), Keys: w.keys, Transport: w, App: "bidseal/upgrade", Now: w.clock,
 		Log: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	return phone

@@ -24,6 +24,7 @@ type notes struct {
 	// Proof is a success that the server was not told of yet.
 	Proof *assistapi.ProveRequest `json:"proof,omitzero"`
 	Count int                     `json:"count"` // wrong passwords, as the server said last
+	protocol.Kept
 }
 
 // openTry is one try. The seed alone tells nothing; with a secret of the device
@@ -32,6 +33,7 @@ type openTry struct {
 	Epoch   int64          `json:"epoch"`
 	Attempt protocol.Bytes `json:"attempt"`
 	Seed    protocol.Bytes `json:"seed"`
+	protocol.Kept
 }
 
 // readNotes takes notes that cannot be read, or are of another keystore, for

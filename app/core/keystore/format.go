@@ -39,6 +39,7 @@ type document struct {
 	Epoch int64            `json:"epoch"` // of the newest password, from 1
 	Slots []jsontext.Value `json:"slots"` // slot and others
 	Keys  []keyRecord      `json:"keys"`
+	protocol.Kept
 }
 
 // keyRecord is one wrapped private key.
@@ -49,21 +50,25 @@ type keyRecord struct {
 	// Request is there while the key waits for its certificate.
 	Request *requestRecord `json:"request,omitzero"`
 	Certs   []certRecord   `json:"certs,omitzero"` // oldest first
+	protocol.Kept
 }
 
 // requestRecord is a certification request that was not answered yet.
 type requestRecord struct {
 	ID  string         `json:"id"`
 	CSR protocol.Bytes `json:"csr"`
+	protocol.Kept
 }
 
 // certRecord is one certificate of a key with the chain above it.
 type certRecord struct {
 	Chain    []protocol.Bytes `json:"chain"`
 	Historic bool             `json:"historic,omitzero"`
+	protocol.Kept
 }
 
-// slot is a password slot.
+// slot is a password slot. Slots are closed: their type says which members they have,
+// and a slot of another type is kept as it is.
 type slot struct {
 	Type    string         `json:"type"`
 	ID      protocol.Bytes `json:"id"` // 16 random bytes

@@ -323,7 +323,7 @@ func TestTampered(t *testing.T) {
 			a["wrapped"], b["wrapped"] = b["wrapped"], a["wrapped"]
 		}, protocol.CodeKeystoreInvalid},
 		"use of a key":     {func(d map[string]any) { keyOf(d, 1)["use"], keyOf(d, 0)["certs"] = "sign", keyOf(d, 1)["certs"] }, protocol.CodeNoCertificate},
-		"unknown name":     {func(d map[string]any) { d["extra"] = 1 }, protocol.CodeKeystoreInvalid},
+		"unknown name":     {func(d map[string]any) { slotOf(d)["extra"] = 1 }, protocol.CodeKeystoreInvalid},
 		"key without home": {func(d map[string]any) { delete(keyOf(d, 0), "certs") }, protocol.CodeKeystoreInvalid},
 	} {
 		if err := edit(t, c.change); protocol.CodeOf(err) != c.want {

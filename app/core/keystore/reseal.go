@@ -160,7 +160,7 @@ func sealReset(ctx context.Context, helper keys.Assist, file []byte, epoch int64
 
 // under is the document with all its keys under another data key.
 func (u *unlocked) under(dataKey []byte, epoch int64, slots ...any) (*document, error) {
-	next := &document{V: u.doc.V, ID: u.doc.ID, Suite: u.doc.Suite, Epoch: epoch, Keys: make([]keyRecord, len(u.doc.Keys))}
+	next := &document{V: u.doc.V, ID: u.doc.ID, Suite: u.doc.Suite, Epoch: epoch, Keys: make([]keyRecord, len(u.doc.Keys)), Kept: u.doc.Kept}
 	for _, slot := range slots {
 		raw, err := protocol.EncodeJSON(slot)
 		if err != nil {

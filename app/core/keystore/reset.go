@@ -24,6 +24,7 @@ type openReset struct {
 	Epoch int64          `json:"epoch"`
 	Token protocol.Bytes `json:"token"` // digest
 	Key   protocol.Bytes `json:"key"`   // the ephemeral key, sealed under a secret of the device
+	protocol.Kept
 }
 
 func (o *openReset) aad() []byte {

@@ -17,6 +17,7 @@ type tries struct {
 	ID    protocol.Bytes `json:"id"`
 	Epoch int64          `json:"epoch"`
 	Count int            `json:"count"`
+	protocol.Kept
 }
 
 func (s *Store) readTries(ctx context.Context, d *document) (tries, error) {
@@ -77,7 +78,12 @@ func (s *Store) forgetTries(ctx context.Context, d *document) error {
 		return err
 	}
 	defer release()
-	return s.writeTries(ctx, tries{V: Version, ID: d.ID, Epoch: d.Epoch})
+	t, err := s.readTries(ctx, d)
+	if err != nil {
+		return err
+	}
+	t.Count = 0
+	return s.writeTries(ctx, t)
 }
 
 // TriesLeft implements keys.Provider.
