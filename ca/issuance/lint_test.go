@@ -151,6 +151,9 @@ func TestSignedBytesAreTheLintedOnes(t *testing.T) {
 	if string(first.RawTBSCertificate) != string(second.RawTBSCertificate) {
 		t.Error("the same request gave different certificates")
 	}
+	if !first.NotBefore.Equal(r.NotBefore) || !first.NotAfter.Equal(r.NotAfter) || first.SerialNumber.Cmp(r.Serial) != 0 {
+		t.Errorf("signed: number %v, %v to %v; linted: number %v, %v to %v", first.SerialNumber, first.NotBefore, first.NotAfter, r.Serial, r.NotBefore, r.NotAfter)
+	}
 }
 
 // lintCase breaks one rule, either by the request or by the built certificate.

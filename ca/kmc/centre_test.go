@@ -140,6 +140,13 @@ func TestRefusals(t *testing.T) {
 	if _, err := f.respond(t, f.centre, "one", signing, first); !errors.Is(err, ErrWrapped) {
 		t.Errorf("exchanged rows: %v", err)
 	}
+	must(t, f.db.Update(t.Context(), func(tx *sql.Tx) error { // a key goes to another holder
+		_, err := tx.Exec(`UPDATE kmc_keys SET lineage = 'lineage-one' WHERE id = 'two'`)
+		return err
+	}))
+	if _, err := f.respond(t, f.centre, "two", signing, second); !errors.Is(err, ErrWrapped) {
+		t.Errorf("another lineage: %v", err)
+	}
 	if err := f.db.Update(t.Context(), func(tx *sql.Tx) error {
 		_, err := f.centre.Generate(t.Context(), tx, "one", "again")
 		return err
