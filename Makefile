@@ -77,8 +77,13 @@ bench-relay: build-bench bench-peer ## measure the relay beside centrifuge and w
 	bin/bidseal-bench relay --peer bin/bench-peer --plot docs/memory.svg --markdown docs/benchmarks.md
 
 .PHONY: soak
-soak: build-bench ## have pages come and go for three minutes, some badly behaved, and look for what is left
+soak: build-bench ## have pages come and go for three minutes, some badly behaved, and look for what is left; then every mutant
 	bin/bidseal-bench soak
+	$(GO) run ./test/mutants -all
+
+.PHONY: mutants
+mutants: ## remove the security rules whose file or test changed, one by one, and see a test fail (MUTANTS_BASE=commit)
+	$(GO) run ./test/mutants
 
 .PHONY: bench-smoke
 bench-smoke: build-bench bench-peer ## run every part of bench-relay in small (needs redis-server)
