@@ -3,13 +3,14 @@ package ca
 import (
 	"net/http"
 
+	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/gin-gonic/gin"
 )
 
 // PathTimestamp is where timestamp requests are posted.
-const PathTimestamp = "/tsa"
+const PathTimestamp = caapi.PathTimestamp
 
 // timestampRoutes mounts the timestamp authority. Its slots are those of
 // questions for status: evidence hangs on both.

@@ -37,6 +37,7 @@ const (
 	PathPlatformRequests = "/v1/platform-requests" // + "/" + id
 	PathInfo             = "/v1/info"
 	PathOCSP             = "/ocsp"
+	PathTimestamp        = "/tsa" // RFC 3161 requests are posted there
 )
 
 // Version of the bodies.

@@ -17,9 +17,9 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
-	"github.com/bidseal/bidseal/cmd/internal/platformcmd"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
+	"github.com/bidseal/bidseal/sdk/onboard"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -172,7 +172,7 @@ const benchApp = "https://app.example.cn"
 // newClient takes the platform through its onboarding and opens its SDK with a
 // store in memory.
 func (b *loginBench) newClient(ctx context.Context, where *benchAnswer) error {
-	r := platformcmd.Registrar{Dir: filepath.Join(b.dir, "platform"), Http: cli.NewHTTPClient(), Clock: time.Now}
+	r := onboard.Folder{Dir: filepath.Join(b.dir, "platform"), HTTP: cli.NewHTTPClient(), Clock: time.Now}
 	state, err := r.Request(ctx, where.CA, caapi.PlatformRequest{Name: "基准测试平台", Organisation: "基准测试", Contact: "bench", Origins: []string{"http://127.0.0.1"}})
 	if err != nil {
 		return err
@@ -184,10 +184,10 @@ func (b *loginBench) newClient(ctx context.Context, where *benchAnswer) error {
 	if err := cli.WritePrivate(rootPath, cli.CertificatesPEM([][]byte{where.Root})); err != nil {
 		return err
 	}
-	if _, err := r.Fetch(ctx, platformcmd.FetchOptions{Relay: where.Relay, App: benchApp, RootFiles: []string{rootPath}}); err != nil {
+	if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: where.Relay, App: benchApp, RootFiles: []string{rootPath}}); err != nil {
 		return err
 	}
-	config, err := bidseal.LoadConfig(filepath.Join(r.Dir, platformcmd.ConfigFile))
+	config, err := bidseal.LoadConfig(filepath.Join(r.Dir, onboard.ConfigFile))
 	if err != nil {
 		return err
 	}

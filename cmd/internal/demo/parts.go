@@ -18,13 +18,13 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
-	"github.com/bidseal/bidseal/cmd/internal/platformcmd"
 	"github.com/bidseal/bidseal/cmd/internal/relaycmd"
 	demoplatform "github.com/bidseal/bidseal/demo-platform"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 	bidseal "github.com/bidseal/bidseal/sdk"
+	"github.com/bidseal/bidseal/sdk/onboard"
 	"github.com/bidseal/bidseal/trust"
 	"golang.org/x/sync/errgroup"
 )
@@ -157,8 +157,8 @@ func (d *demo) startRelay(ctx context.Context, g *errgroup.Group, authority *ca.
 
 // registerPlatform walks the onboarding once and renews what a restart may change.
 func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, directory relay.Directory) error {
-	r := platformcmd.Registrar{Dir: d.path("platform"), Http: d.http, Clock: d.clock}
-	if _, err := os.Stat(filepath.Join(r.Dir, platformcmd.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
+	r := onboard.Folder{Dir: d.path("platform"), HTTP: d.http, Clock: d.clock}
+	if _, err := os.Stat(filepath.Join(r.Dir, onboard.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
 		d.step("登记招投标平台 / registering the bidding platform")
 		state, err := r.Request(ctx, d.net.origin("ca"), caapi.PlatformRequest{
 			Name: demoPlatformName, Organisation: "华东公共资源交易示范中心", Contact: "demo@example.cn", Origins: []string{d.net.origin("platform")},
@@ -169,11 +169,11 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 		if _, err := authority.ApprovePlatform(ctx, ca.Approval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
 			return err
 		}
-		if _, err := r.Fetch(ctx, platformcmd.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), RootFiles: []string{d.path(demoRootFile)}}); err != nil {
+		if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), RootFiles: []string{d.path(demoRootFile)}}); err != nil {
 			return err
 		}
 	}
-	raw, err := os.ReadFile(filepath.Join(r.Dir, platformcmd.RegistrationFile))
+	raw, err := os.ReadFile(filepath.Join(r.Dir, onboard.RegistrationFile))
 	if err != nil {
 		return fmt.Errorf("read the registration: %w", err)
 	}
@@ -189,7 +189,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 }
 
 func (d *demo) startPlatform(ctx context.Context, g *errgroup.Group, phones []demoPhone) error {
-	config, err := bidseal.LoadConfig(d.path("platform", platformcmd.ConfigFile))
+	config, err := bidseal.LoadConfig(d.path("platform", onboard.ConfigFile))
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,14 @@
 package platformcmd
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/sdk/onboard"
 	"github.com/spf13/cobra"
 )
 
@@ -47,8 +48,8 @@ func newPlatformRequestCommand() *cobra.Command {
 			if dir == "" || authority == "" || body.Name == "" || body.Organisation == "" || body.Contact == "" || len(body.Origins) == 0 {
 				return cli.Usagef("--dir, --ca, --name, --organisation, --contact and --origin are needed")
 			}
-			r := Registrar{Dir: dir, Http: cli.NewHTTPClient(), Clock: time.Now}
-			state, err := r.Request(cmd.Context(), authority, body)
+			folder := onboard.Folder{Dir: dir, HTTP: cli.NewHTTPClient()}
+			state, err := folder.Request(cmd.Context(), authority, body)
 			if err != nil {
 				return err
 			}
@@ -81,8 +82,11 @@ func newPlatformFetchCommand() *cobra.Command {
 			if dir == "" || relay == "" || app == "" || len(roots) == 0 {
 				return cli.Usagef("--dir, --relay, --app and --root are needed")
 			}
-			r := Registrar{Dir: dir, Http: cli.NewHTTPClient(), Clock: time.Now}
-			reg, err := r.Fetch(cmd.Context(), FetchOptions{Relay: relay, App: app, RootFiles: roots, ledgerKeyFile: ledgerKey, ocspURL: ocspURL, tsaURL: tsaURL})
+			folder := onboard.Folder{Dir: dir, HTTP: cli.NewHTTPClient()}
+			reg, err := folder.Fetch(cmd.Context(), onboard.FetchOptions{Relay: relay, App: app, RootFiles: roots, LedgerKeyFile: ledgerKey, OCSPURL: ocspURL, TSAURL: tsaURL})
+			if errors.Is(err, onboard.ErrNoApplication) {
+				return cli.Usagef("%v: run bidseal platform request first", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -90,7 +94,7 @@ func newPlatformFetchCommand() *cobra.Command {
 				Platform     string `json:"platform"`
 				Config       string `json:"config"`
 				Registration string `json:"registration"`
-			}{reg.PlatformID, filepath.Join(dir, ConfigFile), filepath.Join(dir, RegistrationFile)}
+			}{reg.PlatformID, filepath.Join(dir, onboard.ConfigFile), filepath.Join(dir, onboard.RegistrationFile)}
 			return cli.Emit(cmd, out, func(w io.Writer) {
 				fmt.Fprintf(w, "platform %s: configuration in %s\nnext: the relay's operator runs: bidseal relay platform add --file %s\n", out.Platform, out.Config, out.Registration)
 			})
