@@ -219,3 +219,16 @@ type brokenSigner struct {
 }
 
 func (b brokenSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, b.err }
+
+func TestIsOrigin(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://bid.example.cn": true, "https://bid.example.cn:8443": true, "http://127.0.0.1:8400": true, "http://[::1]:8400": true,
+		"": false, "bid.example.cn": false, "null": false, "ftp://bid.example.cn": false, "https://": false,
+		"https://bid.example.cn/": false, "https://bid.example.cn/x": false, "https://u@bid.example.cn": false,
+		"https://bid.example.cn?x": false, "https://bid.example.cn#x": false, "HTTPS://bid.example.cn": false,
+	} {
+		if got := protocol.IsOrigin(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

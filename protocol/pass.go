@@ -16,6 +16,10 @@ const MaxPassLife = 24 * time.Hour
 // MaxSkew is how far a call's time may be from the server's clock.
 const MaxSkew = 60 * time.Second
 
+// StapleAge is how long before a request's iat the certificate status that a phone
+// staples to its result may have been produced.
+const StapleAge = 10 * time.Minute
+
 // MaxClockOffset is the offset beyond which a phone refuses to work (CodeClockWrong).
 const MaxClockOffset = 48 * time.Hour
 

@@ -46,6 +46,13 @@ func (p Payload) Encode(origin string) (string, error) {
 	return origin + qrPath + "#" + strings.Repeat("0", digits-len(text)) + text, nil
 }
 
+// IsOrigin reports whether text is scheme://host[:port] of http or https, as
+// configurations and registrations name web origins.
+func IsOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && text == u.Scheme+"://"+u.Host
+}
+
 // CheckAppOrigin accepts https origins and loopback http ones, without path,
 // query, fragment, user or trailing slash.
 func CheckAppOrigin(origin string) error {

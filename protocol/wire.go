@@ -43,7 +43,7 @@ const (
 	MaxFeedPage    = 200      // events of one page
 	MaxRequestBody = 3 << 20  // bytes of one call's body: a 1 MiB box in base64url, its kem, frame and receipt
 	MaxFeedBytes   = 2 << 20  // bytes of one page of the feed, which ends earlier where its next event would not fit
-	ClaimIDSize    = 16
+	ClaimIDSize    = 16       // bytes of a claim id
 )
 
 // CreateBody makes a challenge. The cid is the idempotency key: the same bytes

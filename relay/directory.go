@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto"
-	"net/url"
 	"slices"
 	"time"
 
@@ -82,7 +81,7 @@ func ReadRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platfor
 		return nil, err
 	}
 	for _, origin := range reg.Origins {
-		if !validOrigin(origin) {
+		if !protocol.IsOrigin(origin) {
 			return nil, protocol.Errorf(protocol.CodeMalformed, "origin %q", origin)
 		}
 	}
@@ -99,12 +98,6 @@ func checkAPIKey(spki []byte) error {
 		return protocol.Errorf(protocol.CodeMalformed, "the API key is not a P-256 key")
 	}
 	return nil
-}
-
-// validOrigin accepts scheme://host[:port] of http and https.
-func validOrigin(origin string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && origin == u.Scheme+"://"+u.Host
 }
 
 // platformKey is a platform as the relay keeps it in memory.

@@ -17,14 +17,13 @@ type phone struct {
 }
 
 const (
-	claimIDSize = 16
-	maxFrame    = 64  // bytes; a frame has 10
-	maxKEM      = 256 // bytes of an SM2 ciphertext of 32 bytes
+	maxFrame = 64  // bytes; a frame has 10
+	maxKEM   = 256 // bytes of an SM2 ciphertext of 32 bytes
 )
 
 // claim gives the challenge to the device that can show k_claim.
 func (r *Relay) claim(ctx context.Context, ph *phone, cid protocol.CID, b protocol.ClaimBody) (protocol.ClaimAnswer, error) {
-	if len(b.KClaim) != protocol.KClaimSize || len(b.ClaimID) != claimIDSize || len(b.Frame) > maxFrame {
+	if len(b.KClaim) != protocol.KClaimSize || len(b.ClaimID) != protocol.ClaimIDSize || len(b.Frame) > maxFrame {
 		return protocol.ClaimAnswer{}, protocol.Errorf(protocol.CodeMalformed, "k_claim, claim_id or frame has a wrong length")
 	}
 	c, err := r.cfg.State.Get(ctx, cid)

@@ -96,11 +96,11 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 		cfg.Bus == nil || cfg.Clock == nil || len(cfg.PassKeys) == 0 {
 		return nil, errors.New("relay: anchors, pass keys, ledger key, state, nonces, counters, outcomes, directory, bus and clock are required")
 	}
-	if !validOrigin(cfg.Origin) {
+	if !protocol.IsOrigin(cfg.Origin) {
 		return nil, fmt.Errorf("relay: origin %q, want scheme://host[:port]", cfg.Origin)
 	}
 	for _, origin := range cfg.Origins {
-		if !validOrigin(origin) {
+		if !protocol.IsOrigin(origin) {
 			return nil, fmt.Errorf("relay: allowed origin %q, want scheme://host[:port]", origin)
 		}
 	}

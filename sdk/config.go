@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/bidseal/bidseal/internal/httpapi"
@@ -160,10 +159,8 @@ func (c *Config) origins() error {
 	return nil
 }
 
-// checkOrigin accepts scheme://host[:port] of http and https.
 func checkOrigin(origin string) error {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || origin != u.Scheme+"://"+u.Host {
+	if !protocol.IsOrigin(origin) {
 		return fmt.Errorf("origin %q: want scheme://host[:port]", origin)
 	}
 	return nil

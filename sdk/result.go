@@ -150,7 +150,7 @@ func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.Cha
 	if err != nil {
 		return nil, err
 	}
-	ocsp, err := c.status.signer(ctx, signer, box.OCSP, time.Unix(r.IAT, 0).Add(-stapleEarly))
+	ocsp, err := c.status.signer(ctx, signer, box.OCSP, time.Unix(r.IAT, 0).Add(-protocol.StapleAge))
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,6 @@ const (
 	// refreshed, maxOwnStatusAge the oldest that phones take.
 	ownStatusAge    = time.Hour
 	maxOwnStatusAge = 24 * time.Hour
-	// stapleEarly is how long before a request a phone's answer may be produced.
-	stapleEarly = 10 * time.Minute
 	// statusSkew is how far the authority's clock may differ from ours.
 	statusSkew = time.Minute
 	// maxCachedStatus bounds the cache, in answers.

@@ -239,7 +239,7 @@ func (x *examination) checkOwner() error { return checkOwner(x.request.Expect, x
 // shortly before the request, through a cache, up to the last moment of
 // collecting.
 func (x *examination) checkSignerStatus() error {
-	from := time.Unix(x.request.IAT, 0).Add(-stapleEarly - signerStatusAge - statusSkew)
+	from := time.Unix(x.request.IAT, 0).Add(-protocol.StapleAge - signerStatusAge - statusSkew)
 	to := time.Unix(x.request.EXP, 0).Add(protocol.UnackedAfter + statusSkew)
 	return judgeStatus(x.file.SignerOCSP, x.signer, from, to)
 }

@@ -30,9 +30,6 @@ type Outcome struct {
 	Stapled bool
 }
 
-// staplePast is how much older than the request a stapled status may be.
-const staplePast = 10 * time.Minute
-
 // Approve signs the statement with one of Review's candidates and delivers it.
 // It returns when the relay has made the result durable. The password is used
 // for this one statement and its receipt; the caller wipes it.
@@ -189,7 +186,7 @@ func (c *Core) ownStatus(ctx context.Context, cert *Certificate, r *protocol.Req
 		return nil, nil
 	}
 	status, err := trust.VerifyOCSP(answer, leaf, issuer, trust.OCSPOptions{Now: c.now(), Skew: serverSkew,
-		ProducedAfter: time.Unix(r.IAT, 0).Add(-staplePast)})
+		ProducedAfter: time.Unix(r.IAT, 0).Add(-protocol.StapleAge)})
 	if err == nil {
 		err = status.Err()
 	}

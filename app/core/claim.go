@@ -9,9 +9,6 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// claimIDSize is the length of a claim id in bytes.
-const claimIDSize = 16
-
 // claimKept is how long the note of a claim is of use: longer than any challenge.
 const claimKept = 30 * time.Minute
 
@@ -49,10 +46,10 @@ func (c *Core) noteClaim(ctx context.Context, cid protocol.CID, frame *protocol.
 	}
 	// A code that was scanned anew is another claim: under the old id a first
 	// attempt that never arrived would be judged by a frame that is long gone.
-	if found && !kept.Used && len(kept.ClaimID) == claimIDSize && bytes.Equal(kept.Frame, n.Frame) {
+	if found && !kept.Used && len(kept.ClaimID) == protocol.ClaimIDSize && bytes.Equal(kept.Frame, n.Frame) {
 		return &kept, nil
 	}
-	if n.ClaimID, err = protocol.Random(claimIDSize); err != nil {
+	if n.ClaimID, err = protocol.Random(protocol.ClaimIDSize); err != nil {
 		return nil, err
 	}
 	return &n, writeJSON(ctx, c.opt.Files, claimName(cid), n)

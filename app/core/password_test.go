@@ -5,6 +5,7 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/keystore"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -27,7 +28,7 @@ func TestPasswordLock(t *testing.T) {
 	d := w.login(order{})
 	s := w.scan(d)
 	id := s.Review().Candidates[0].ID
-	for range keys.MaxTries - 1 {
+	for range assistapi.MaxTries - 1 {
 		_, err := s.Approve(t.Context(), id, []byte("wrong-password"))
 		wantCode(t, err, protocol.CodePasswordWrong)
 		w.restart() // the counter is on disk

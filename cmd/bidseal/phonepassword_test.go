@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/app/core/keys"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
@@ -75,7 +75,7 @@ func TestPasswordOfACertificate(t *testing.T) {
 		TriesLeft int `json:"tries_left"`
 	}
 	p.run(&certs, cli.ExitOK, "certs")
-	if certs.TriesLeft != keys.MaxTries {
+	if certs.TriesLeft != assistapi.MaxTries {
 		t.Errorf("%d tries left", certs.TriesLeft)
 	}
 	var report struct{ Entries int64 }

@@ -16,13 +16,6 @@ const (
 	MaxPassword = 128
 )
 
-// Tries of the password: after MaxTries wrong ones in a row the keys are locked,
-// and people are warned when WarnTries or fewer are left.
-const (
-	MaxTries  = 10
-	WarnTries = 3
-)
-
 // Use is what a key is for. A key that signs never decrypts.
 type Use string
 
@@ -65,7 +58,7 @@ type Recipient struct {
 // never leave it.
 //
 // Methods that take a password fail with protocol.CodePasswordWrong or, after
-// MaxTries wrong ones, protocol.CodePasswordLocked; a try counts before it is
+// assistapi.MaxTries wrong ones, protocol.CodePasswordLocked; a try counts before it is
 // evaluated, so that killing the process wins nothing. Where a server counts and
 // cannot be reached, they fail with protocol.CodePasswordOffline. They do not
 // keep the password and do not wipe it.

@@ -138,7 +138,7 @@ func (t *try) ask(ctx context.Context, noted openTry, stretched []byte) (*evalua
 	if err != nil {
 		return nil, err
 	}
-	return &evaluation{attempt: noted.Attempt, value: value, left: min(max(0, answer.TriesLeft), keys.MaxTries)}, nil
+	return &evaluation{attempt: noted.Attempt, value: value, left: min(max(0, answer.TriesLeft), assistapi.MaxTries)}, nil
 }
 
 // blindSeed is HKDF-SM3(seed | stretched password) under a secret of the device:
@@ -174,7 +174,7 @@ func call(ctx context.Context, helper keys.Assist, path string, v, answer any) e
 }
 
 func (s *Store) noteLocked(ctx context.Context, id []byte, locked error) error {
-	if err := s.changeNotes(ctx, id, func(n *notes) error { n.Open, n.Count = nil, keys.MaxTries; return nil }); err != nil {
+	if err := s.changeNotes(ctx, id, func(n *notes) error { n.Open, n.Count = nil, assistapi.MaxTries; return nil }); err != nil {
 		return err
 	}
 	return locked
@@ -183,13 +183,13 @@ func (s *Store) noteLocked(ctx context.Context, id []byte, locked error) error {
 func (s *Store) noteWrong(ctx context.Context, id []byte, e *evaluation) error {
 	if err := s.changeNotes(ctx, id, func(n *notes) error {
 		n.endTry(e.attempt)
-		n.Count = keys.MaxTries - e.left
+		n.Count = assistapi.MaxTries - e.left
 		return nil
 	}); err != nil {
 		return err
 	}
 	if e.left == 0 {
-		return protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", keys.MaxTries)
+		return protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", assistapi.MaxTries)
 	}
 	return protocol.Errorf(protocol.CodePasswordWrong, "%d tries left", e.left)
 }

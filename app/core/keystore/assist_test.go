@@ -258,11 +258,11 @@ func TestAssistedSign(t *testing.T) {
 		t.Errorf("calls %s", got)
 	}
 	wantCode(t, w.use(wrong), protocol.CodePasswordWrong)
-	if left, err := w.open().TriesLeft(t.Context()); err != nil || left != keys.MaxTries-1 {
+	if left, err := w.open().TriesLeft(t.Context()); err != nil || left != assistapi.MaxTries-1 {
 		t.Errorf("%d left, %v", left, err)
 	}
 	must(t, w.use(right))
-	if left, err := w.open().TriesLeft(t.Context()); err != nil || left != keys.MaxTries || w.failures() != 0 {
+	if left, err := w.open().TriesLeft(t.Context()); err != nil || left != assistapi.MaxTries || w.failures() != 0 {
 		t.Errorf("%d left, %v; the server counts %d", left, err, w.failures())
 	}
 	h := pair(t, w.open(), "r2", 20) // more keys come under the same data key
@@ -346,7 +346,7 @@ func TestOfflineIsSaidPlainly(t *testing.T) {
 func TestLostAnswersDoNotLockOut(t *testing.T) {
 	w := assisted(t)
 	w.intercept = lose
-	for range 2 * keys.MaxTries {
+	for range 2 * assistapi.MaxTries {
 		wantCode(t, w.use(right), protocol.CodePasswordOffline)
 	}
 	if w.failures() != 1 {
@@ -375,7 +375,7 @@ func TestLostAnswerThenAnotherPassword(t *testing.T) {
 // A success that could not be told is told before the next try.
 func TestSuccessIsProvedLate(t *testing.T) {
 	w := assisted(t)
-	for i := range 3 * keys.MaxTries {
+	for i := range 3 * assistapi.MaxTries {
 		w.intercept = func(path string, body []byte, serve func() ([]byte, error)) ([]byte, error) {
 			if path == assistapi.PathProve {
 				return nil, errAway
@@ -397,9 +397,9 @@ func TestSuccessIsProvedLate(t *testing.T) {
 
 func TestAssistedLock(t *testing.T) {
 	w := assisted(t)
-	for i := range keys.MaxTries - 1 {
+	for i := range assistapi.MaxTries - 1 {
 		wantCode(t, w.use(wrong), protocol.CodePasswordWrong)
-		if left, err := w.open().TriesLeft(t.Context()); err != nil || left != keys.MaxTries-1-i {
+		if left, err := w.open().TriesLeft(t.Context()); err != nil || left != assistapi.MaxTries-1-i {
 			t.Fatalf("%d left, %v", left, err)
 		}
 	}
@@ -410,7 +410,7 @@ func TestAssistedLock(t *testing.T) {
 
 func TestTheTenthTryMayBeRight(t *testing.T) {
 	w := assisted(t)
-	for range keys.MaxTries - 1 {
+	for range assistapi.MaxTries - 1 {
 		wantCode(t, w.use(wrong), protocol.CodePasswordWrong)
 	}
 	must(t, w.use(right))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 )
@@ -49,7 +48,7 @@ func (s *Store) readNotes(ctx context.Context, id []byte) (notes, error) {
 	}
 	defer clear(raw)
 	var n notes
-	if err := protocol.DecodeJSON(raw, &n); err != nil || n.V != Version || !protocol.Equal(n.ID, id) || n.Count < 0 || n.Count > keys.MaxTries {
+	if err := protocol.DecodeJSON(raw, &n); err != nil || n.V != Version || !protocol.Equal(n.ID, id) || n.Count < 0 || n.Count > assistapi.MaxTries {
 		return fresh, nil
 	}
 	if n.Open != nil && (len(n.Open.Attempt) != assistapi.IDSize || len(n.Open.Seed) != assistapi.SeedSize) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/ca/assist"
 	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
@@ -21,7 +20,7 @@ import (
 func TestStolenFilesAndTheCode(t *testing.T) {
 	w := assisted(t)
 	stolen := copyFiles(t, w.files)
-	for i := range keys.MaxTries - 1 {
+	for i := range assistapi.MaxTries - 1 {
 		wantCode(t, w.useOn(copyFiles(t, stolen), "guess-number-"+string(rune('0'+i))), protocol.CodePasswordWrong)
 	}
 	wantCode(t, w.useOn(copyFiles(t, stolen), "guess-number-9"), protocol.CodePasswordLocked)
@@ -29,7 +28,7 @@ func TestStolenFilesAndTheCode(t *testing.T) {
 		wantCode(t, w.useOn(copyFiles(t, stolen), right), protocol.CodePasswordLocked)
 		wantCode(t, w.use(right), protocol.CodePasswordLocked)
 	}
-	if w.failures() != keys.MaxTries {
+	if w.failures() != assistapi.MaxTries {
 		t.Errorf("%d evaluations counted", w.failures())
 	}
 }
@@ -72,7 +71,7 @@ func TestAnOpenTryIsNoOracle(t *testing.T) {
 			t.Fatal("a wrong guess opened")
 		}
 	}
-	if guesses > keys.MaxTries {
+	if guesses > assistapi.MaxTries {
 		t.Errorf("%d guesses", guesses)
 	}
 }
@@ -270,7 +269,7 @@ func TestRolledBackFilesGainNothing(t *testing.T) {
 
 func TestResetPassword(t *testing.T) {
 	w := assisted(t)
-	for range keys.MaxTries {
+	for range assistapi.MaxTries {
 		_ = w.use(wrong)
 	}
 	wantCode(t, w.use(right), protocol.CodePasswordLocked)

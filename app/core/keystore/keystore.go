@@ -10,6 +10,7 @@ import (
 
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/storage"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -95,7 +96,7 @@ func (s *Store) unlock(ctx context.Context, d *document, password []byte) (*unlo
 	case ok:
 		return &unlocked{doc: d, dataKey: dataKey}, s.forgetTries(ctx, d)
 	case left == 0:
-		return nil, protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", keys.MaxTries)
+		return nil, protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", assistapi.MaxTries)
 	}
 	return nil, protocol.Errorf(protocol.CodePasswordWrong, "%d tries left", left)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/storage"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -232,16 +233,16 @@ func TestTries(t *testing.T) {
 		return n
 	}
 	wantCode(t, use(wrong), protocol.CodePasswordWrong)
-	if left() != keys.MaxTries-1 {
+	if left() != assistapi.MaxTries-1 {
 		t.Errorf("%d left after one", left())
 	}
 	must(t, use(right))
-	if left() != keys.MaxTries {
+	if left() != assistapi.MaxTries {
 		t.Errorf("%d left after a right one", left())
 	}
-	for i := range keys.MaxTries - 1 {
+	for i := range assistapi.MaxTries - 1 {
 		wantCode(t, use(wrong), protocol.CodePasswordWrong)
-		if left() != keys.MaxTries-1-i {
+		if left() != assistapi.MaxTries-1-i {
 			t.Fatalf("%d left after %d", left(), i+1)
 		}
 	}

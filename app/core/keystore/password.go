@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/bidseal/bidseal/app/core/keys"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -141,5 +141,5 @@ func (s *Store) unlockNewest(ctx context.Context, password []byte) (*unlocked, e
 // assistedLeft is what TriesLeft says of a file that a server helps with.
 func (s *Store) assistedLeft(ctx context.Context, d *document) (int, error) {
 	n, err := s.readNotes(ctx, d.ID)
-	return max(0, keys.MaxTries-n.Count), err
+	return max(0, assistapi.MaxTries-n.Count), err
 }

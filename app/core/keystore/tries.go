@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/bidseal/bidseal/app/core/keys"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -32,7 +32,7 @@ func (s *Store) readTries(ctx context.Context, d *document) (tries, error) {
 	var t tries
 	if err := protocol.DecodeJSON(raw, &t); err != nil || t.V != Version || t.Count < 0 {
 		// A counter that cannot be read must not give ten more tries.
-		fresh.Count = keys.MaxTries
+		fresh.Count = assistapi.MaxTries
 		return fresh, nil
 	}
 	if !protocol.Equal(t.ID, d.ID) || t.Epoch != d.Epoch {
@@ -64,11 +64,11 @@ func (s *Store) countTry(ctx context.Context, d *document) (left int, err error)
 	if err != nil {
 		return 0, err
 	}
-	if t.Count >= keys.MaxTries {
-		return 0, protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", keys.MaxTries)
+	if t.Count >= assistapi.MaxTries {
+		return 0, protocol.Errorf(protocol.CodePasswordLocked, "locked after %d wrong passwords", assistapi.MaxTries)
 	}
 	t.Count++
-	return keys.MaxTries - t.Count, s.writeTries(ctx, t)
+	return assistapi.MaxTries - t.Count, s.writeTries(ctx, t)
 }
 
 // forgetTries resets the counter after a right password.
@@ -93,7 +93,7 @@ func (s *Store) TriesLeft(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	if d == nil {
-		return keys.MaxTries, nil
+		return assistapi.MaxTries, nil
 	}
 	if slot, err := d.assisted(); err != nil || slot != nil {
 		if err != nil {
@@ -105,5 +105,5 @@ func (s *Store) TriesLeft(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(0, keys.MaxTries-t.Count), nil
+	return max(0, assistapi.MaxTries-t.Count), nil
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"github.com/bidseal/bidseal/app/core"
-	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/picture"
+	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
@@ -269,7 +269,7 @@ func warnTries(cmd *cobra.Command, store *keystore.Store, err error) {
 	switch {
 	case readErr != nil:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s / %s\n", e.TitleZH, e.Title)
-	case left <= keys.WarnTries:
+	case left <= assistapi.WarnTries:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s，再错 %d 次将锁定 / %s It locks after %d more.\n", e.TitleZH, left, e.Title, left)
 	default:
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s，剩余 %d 次 / %s %d tries left.\n", e.TitleZH, left, e.Title, left)
