@@ -39,6 +39,10 @@ type Registration struct {
 	TrustedProxies []string `json:"trusted_proxies,omitempty"` // CIDR
 }
 
+// NoTSA as the tsa_url of a registration means that evidence files get no
+// timestamp, although the platform's authority gives them.
+const NoTSA = "none"
+
 // maxConfigFile bounds each file of a registration, in bytes.
 const maxConfigFile = 256 << 10
 
@@ -157,6 +161,9 @@ func (c *Config) readTrust(path string) error {
 	}
 	if own, err := c.Anchors.Named(c.Chain); err == nil && c.TSAURL == "" {
 		c.TSAURL = own.TSA
+	}
+	if c.TSAURL == NoTSA {
+		c.TSAURL = ""
 	}
 	return nil
 }

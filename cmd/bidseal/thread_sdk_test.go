@@ -20,6 +20,12 @@ func (th *thread) sdk() *bidseal.Client {
 		Relay: th.relay, App: threadApp, LedgerKeys: []crypto.PublicKey{th.ledger.Public()}, Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + ca.PathTimestamp,
 		Origins: []string{"https://bid.example.cn"}})
 	th.must(err)
+	th.run(client)
+	return client
+}
+
+// run has a client follow the relay until the test ends.
+func (th *thread) run(client *bidseal.Client) {
 	ctx, stop := context.WithCancel(th.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- client.Run(ctx) }()
@@ -29,7 +35,6 @@ func (th *thread) sdk() *bidseal.Client {
 			th.t.Errorf("the client ended: %v", err)
 		}
 	})
-	return client
 }
 
 // wait is the verified login of a challenge.

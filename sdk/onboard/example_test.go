@@ -23,7 +23,7 @@ func Example() {
 	}
 	fmt.Println("to be approved:", application.ID)
 
-	_, err = folder.Fetch(ctx, onboard.FetchOptions{Relay: "https://relay.example.cn", App: "https://app.example.cn", RootFiles: []string{"root.pem"}})
+	_, err = folder.Fetch(ctx, onboard.FetchOptions{Relay: "https://relay.example.cn", App: "https://app.example.cn", TrustFile: "trust.json"})
 	if protocol.CodeOf(err) == protocol.CodeRequestPending {
 		return // ask again later
 	}

@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	rootsFile  = "roots.pem"
 	maxKeyFile = 16 << 10 // bytes
 	maxAnswer  = 2 << 20  // bytes of an answer
 )
@@ -71,8 +70,17 @@ func privateKeyPEM(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-func publicKeyPEM(spki []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
+// readTrust reads a trust file.
+func readTrust(path string) (*trust.File, error) {
+	raw, err := readBounded(path, trust.MaxFile)
+	if err != nil {
+		return nil, err
+	}
+	file, err := trust.ParseFile(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
 }
 
 // readCertificates reads PEM files with one or more certificates each.

@@ -3,7 +3,7 @@
 //
 //	Request   makes the keys and applies; the authority's operator reads the application and approves it
 //	State     says how far the application is
-//	Fetch     collects the certificate, verifies it under the roots given and against the folder's key, writes the configuration
+//	Fetch     collects the certificate, verifies it under the trust file given and against the folder's key, writes the configuration
 //	Renew     takes the platform to its next certificate under the same id, with a new request key
 //
 // Fetch leaves registration.json, which the relay's operator registers. Every file is written whole or not at all and can
@@ -11,7 +11,7 @@
 //
 // A refusal of the authority or the relay is a *protocol.Error with its stable code: network where there is no answer,
 // request_pending from Fetch before the approval, forbidden where the application was rejected, platform_untrusted for a
-// certificate that is not for this folder's key or does not stand under the roots.
+// certificate that is not for this folder's key or does not stand under the trust file's authorities.
 package onboard
 
 import (
@@ -47,7 +47,6 @@ const (
 	RegistrationFile = "registration.json"
 	ConfigFile       = "platform.json"
 	chainFile        = "chain.pem"
-	ledgerKeyFile    = "ledger.pem"
 	storeKeyFile     = "store.key"
 	storeFolder      = "store"
 )
@@ -167,14 +166,15 @@ func (f Folder) key(name string, generate func() (crypto.Signer, error)) (crypto
 // FetchOptions are what the platform's operator knows besides the folder.
 type FetchOptions struct {
 	Relay, App    string
-	RootFiles     []string // PEM files with the roots of the authority, obtained from its operator
-	LedgerKeyFile string   // PEM file with the relay's ledger key; empty asks the relay once
+	TrustFile     string   // with the authority and, unless LedgerKeyFile is given, the relay; obtained from their operators
+	RootFiles     []string // in place of TrustFile: PEM files with the roots of an authority that uses the documentation arc
+	LedgerKeyFile string   // PEM file with the relay's ledger key, where TrustFile does not name the relay; without it the relay is asked once
 	OCSPURL       string   // responder to ask in place of the one that certificates name
-	TSAURL        string   // timestamp authority; empty takes the authority's own, "none" takes none
+	TSAURL        string   // timestamp authority; empty takes the authority's own, bidseal.NoTSA takes none
 }
 
-// Fetch collects the certificate, checks it against the given roots and the
-// folder's own keys, and writes the configuration.
+// Fetch collects the certificate, checks it against the trust file and the
+// folder's own keys, and writes the configuration with a trust file of its own.
 func (f Folder) Fetch(ctx context.Context, o FetchOptions) (*caapi.PlatformRegistration, error) {
 	app, err := f.application()
 	if err != nil {
@@ -184,30 +184,24 @@ func (f Folder) Fetch(ctx context.Context, o FetchOptions) (*caapi.PlatformRegis
 	if err != nil {
 		return nil, err
 	}
-	roots, err := readCertificates(o.RootFiles...)
+	believed, err := f.believed(ctx, app, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.checkIssued(reg, roots, requestKeyFile); err != nil {
+	trustJSON, err := believed.Encode()
+	if err != nil {
 		return nil, err
 	}
-	ledger, err := f.ledgerKey(ctx, o)
-	if err != nil {
+	if err := f.checkIssued(reg, believed, requestKeyFile); err != nil {
 		return nil, err
 	}
 	storeKey, err := f.storeKey()
 	if err != nil {
 		return nil, err
 	}
-	switch o.TSAURL {
-	case "":
-		o.TSAURL = app.CA + caapi.PathTimestamp
-	case "none":
-		o.TSAURL = ""
-	}
 	config := bidseal.Registration{
 		V: 1, Platform: reg.PlatformID, Name: reg.Name, Relay: o.Relay, App: o.App, OCSPURL: o.OCSPURL, TSAURL: o.TSAURL,
-		LedgerKey: ledgerKeyFile, RequestKey: requestKeyFile, Chain: chainFile, APIKey: apiKeyFile, Roots: rootsFile,
+		Trust: trust.FileName, RequestKey: requestKeyFile, Chain: chainFile, APIKey: apiKeyFile,
 		Store: storeFolder, StoreKey: storeKeyFile, Origins: reg.Origins,
 	}
 	configJSON, err := json.MarshalIndent(config, "", "  ")
@@ -222,17 +216,12 @@ func (f Folder) Fetch(ctx context.Context, o FetchOptions) (*caapi.PlatformRegis
 	for _, der := range reg.Chain {
 		chain = append(chain, der)
 	}
-	rootDER := make([][]byte, 0, len(roots))
-	for _, c := range roots {
-		rootDER = append(rootDER, c.Raw)
-	}
 	// the configuration goes last: where it stands, everything it names does
 	for _, file := range []struct {
 		name string
 		data []byte
 	}{
-		{chainFile, certificatesPEM(chain)}, {rootsFile, certificatesPEM(rootDER)},
-		{ledgerKeyFile, publicKeyPEM(ledger)},
+		{chainFile, certificatesPEM(chain)}, {trust.FileName, trustJSON},
 		{storeKeyFile, storeKey}, {RegistrationFile, regJSON}, {ConfigFile, configJSON},
 	} {
 		if err := writePrivate(filepath.Join(f.Dir, file.name), file.data); err != nil {
@@ -279,9 +268,43 @@ func (f Folder) application() (*application, error) {
 	return &app, nil
 }
 
-// checkIssued refuses a certificate for another key or under another root.
-func (f Folder) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.Certificate, keyFile string) error {
-	anchors, err := trust.NewStore(trust.DocumentationAuthority(roots...))
+// believed is whom the platform believes from now on: the authority, and the relay
+// with its ledger key.
+func (f Folder) believed(ctx context.Context, app *application, o FetchOptions) (*trust.File, error) {
+	var file *trust.File
+	var err error
+	if o.TrustFile != "" {
+		file, err = readTrust(o.TrustFile)
+	} else {
+		file, err = documentationTrust(app, o.RootFiles)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(file.LedgerKeys(o.Relay)) > 0 && o.LedgerKeyFile == "" {
+		return file, nil
+	}
+	key, err := f.ledgerKey(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return file.WithRelay(trust.Relay{Origin: o.Relay, LedgerKeys: []crypto.PublicKey{key}}), nil
+}
+
+// documentationTrust is the trust file of an authority that has none.
+func documentationTrust(app *application, rootFiles []string) (*trust.File, error) {
+	roots, err := readCertificates(rootFiles...)
+	if err != nil {
+		return nil, err
+	}
+	authority := trust.DocumentationAuthority(roots...)
+	authority.TSA = app.CA + caapi.PathTimestamp
+	return &trust.File{Authorities: []trust.Authority{authority}}, nil
+}
+
+// checkIssued refuses a certificate for another key or under another authority.
+func (f Folder) checkIssued(reg *caapi.PlatformRegistration, believed *trust.File, keyFile string) error {
+	anchors, err := believed.Store()
 	if err != nil {
 		return err
 	}
@@ -307,13 +330,9 @@ func (f Folder) checkIssued(reg *caapi.PlatformRegistration, roots []*smx509.Cer
 	return nil
 }
 
-func (f Folder) ledgerKey(ctx context.Context, o FetchOptions) ([]byte, error) {
+func (f Folder) ledgerKey(ctx context.Context, o FetchOptions) (crypto.PublicKey, error) {
 	if o.LedgerKeyFile != "" {
-		key, err := readPublicKey(o.LedgerKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		return protocol.MarshalKey(key)
+		return readPublicKey(o.LedgerKeyFile)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Relay+"/v1/info", nil)
 	if err != nil {
@@ -323,8 +342,7 @@ func (f Folder) ledgerKey(ctx context.Context, o FetchOptions) ([]byte, error) {
 	if err := f.do(req, &info); err != nil {
 		return nil, err
 	}
-	_, err = protocol.ParseKey(info.LedgerKey)
-	return info.LedgerKey, err
+	return protocol.ParseKey(info.LedgerKey)
 }
 
 func (f Folder) storeKey() ([]byte, error) {

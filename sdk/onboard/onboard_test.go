@@ -15,6 +15,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/onboard"
+	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
 )
 
@@ -35,7 +36,7 @@ func newWorld(t *testing.T) *world {
 	w.must(err)
 	ledger := filepath.Join(t.TempDir(), "ledger.pem")
 	w.must(os.WriteFile(ledger, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}), 0o600))
-	w.options = onboard.FetchOptions{Relay: "http://127.0.0.1:1", App: "http://127.0.0.1:2", LedgerKeyFile: ledger, RootFiles: []string{filepath.Join(w.authority.Dir, "root.pem")}}
+	w.options = onboard.FetchOptions{Relay: "http://127.0.0.1:1", App: "http://127.0.0.1:2", LedgerKeyFile: ledger, TrustFile: filepath.Join(w.authority.Dir, trust.FileName)}
 	return w
 }
 

@@ -104,12 +104,37 @@ func (f Folder) renewalBody(config *bidseal.Registration, contact string) (*caap
 	if err != nil {
 		return nil, err
 	}
-	id, err := trust.ReadSubject(chain[0], trust.DocumentationOIDs())
+	believed, err := f.configured(config)
+	if err != nil {
+		return nil, err
+	}
+	anchors, err := believed.Store()
+	if err != nil {
+		return nil, err
+	}
+	authority, err := anchors.Named(chain)
+	if err != nil {
+		return nil, fmt.Errorf("present certificate: %w", err)
+	}
+	id, err := trust.ReadSubject(chain[0], authority.OIDs)
 	if err != nil {
 		return nil, fmt.Errorf("present certificate: %w", err)
 	}
 	return &caapi.PlatformRequest{V: caapi.Version, Name: id.CommonName, Organisation: id.Organisation, CreditCode: id.CreditCode, Contact: contact,
 		Origins: config.Origins, Renews: config.Platform}, nil
+}
+
+// configured is whom the folder's configuration believes. A configuration from
+// before there were trust files names roots.
+func (f Folder) configured(config *bidseal.Registration) (*trust.File, error) {
+	if config.Trust != "" {
+		return readTrust(filepath.Join(f.Dir, config.Trust))
+	}
+	roots, err := readCertificates(filepath.Join(f.Dir, config.Roots))
+	if err != nil {
+		return nil, err
+	}
+	return &trust.File{Authorities: []trust.Authority{trust.DocumentationAuthority(roots...)}}, nil
 }
 
 func (f Folder) state(ctx context.Context, authority, id string) (*caapi.PlatformState, error) {
@@ -130,14 +155,14 @@ func (f Folder) state(ctx context.Context, authority, id string) (*caapi.Platfor
 // takeRenewal checks the certificate and points the configuration at it. The
 // configuration goes last: where it stands, everything it names does.
 func (f Folder) takeRenewal(reg *caapi.PlatformRegistration, config bidseal.Registration, next renewal) error {
-	roots, err := readCertificates(filepath.Join(f.Dir, config.Roots))
+	believed, err := f.configured(&config)
 	if err != nil {
 		return err
 	}
 	if reg.PlatformID != config.Platform {
 		return protocol.Errorf(protocol.CodePlatformUntrusted, "the certificate is for platform %s", reg.PlatformID)
 	}
-	if err := f.checkIssued(reg, roots, next.RequestKey); err != nil {
+	if err := f.checkIssued(reg, believed, next.RequestKey); err != nil {
 		return err
 	}
 	chain := make([][]byte, 0, len(reg.Chain))

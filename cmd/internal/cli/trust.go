@@ -33,18 +33,13 @@ func (t *TrustFlags) Read(cmd *cobra.Command) (*trust.File, error) {
 	joined := &trust.File{}
 	roots := slices.Clone(t.Roots)
 	for _, path := range t.Files {
-		raw, err := ReadBounded(path, trust.MaxFile)
-		if err != nil {
-			return nil, err
-		}
-		if trust.IsPEM(raw) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates, no trust file; it is read as --root, by the identifiers of the documentation arc\n", path)
+		if IsPEMFile(cmd, path) {
 			roots = append(roots, path)
 			continue
 		}
-		file, err := trust.ParseFile(raw)
+		file, err := ReadTrustFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
 		if joined, err = joined.Join(file); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
@@ -58,6 +53,17 @@ func (t *TrustFlags) Read(cmd *cobra.Command) (*trust.File, error) {
 		return joined.Join(&trust.File{Authorities: []trust.Authority{trust.DocumentationAuthority(certs...)}})
 	}
 	return joined, nil
+}
+
+// IsPEMFile reports whether a file given as --trust holds PEM roots, and says that
+// it is read as --root.
+func IsPEMFile(cmd *cobra.Command, path string) bool {
+	raw, err := ReadBounded(path, trust.MaxFile)
+	if err != nil || !trust.IsPEM(raw) {
+		return false // whoever reads the file says what is wrong with it
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates, no trust file; it is read as --root, by the identifiers of the documentation arc\n", path)
+	return true
 }
 
 // ReadTrustFile reads one trust file.

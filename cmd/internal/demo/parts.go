@@ -169,7 +169,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 		if _, err := authority.ApprovePlatform(ctx, ca.Approval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
 			return err
 		}
-		if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), RootFiles: []string{d.path(demoRootFile)}}); err != nil {
+		if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), TrustFile: d.trustFile()}); err != nil {
 			return err
 		}
 	}

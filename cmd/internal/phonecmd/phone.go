@@ -83,17 +83,16 @@ stands in the file: a first certificate, a renewal or change of name (on the pho
 			if codeFile == "" {
 				return cli.Usagef("--code FILE is needed")
 			}
-			if trustFile != "" {
+			switch {
+			case trustFile == "":
+			case cli.IsPEMFile(cmd, trustFile):
+				anchors = append(anchors, trustFile)
+			default:
 				raw, err := cli.ReadBounded(trustFile, trust.MaxFile)
 				if err != nil {
 					return err
 				}
-				if trust.IsPEM(raw) {
-					fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds a certificate, no trust file; it is read as --anchor\n", trustFile)
-					anchors = append(anchors, trustFile)
-				} else {
-					setup.Trust = raw
-				}
+				setup.Trust = raw
 			}
 			for _, name := range anchors {
 				der, err := readCertificateFile(name)

@@ -70,20 +70,23 @@ func newPlatformRequestCommand() *cobra.Command {
 }
 
 func newPlatformFetchCommand() *cobra.Command {
-	var dir, relay, app, ledgerKey, ocspURL, tsaURL string
+	var dir, relay, app, trustFile, ledgerKey, ocspURL, tsaURL string
 	var roots []string
 	cmd := &cobra.Command{
 		Use:   "fetch",
 		Short: "Collect the issued certificate and write the platform's configuration",
 		Example: `  bidseal platform fetch --dir platform --relay https://relay.example.cn --app https://app.example.cn \
-    --root root.pem --ledger-key relay-ledger.pem`,
+    --trust relay/trust.json`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dir == "" || relay == "" || app == "" || len(roots) == 0 {
-				return cli.Usagef("--dir, --relay, --app and --root are needed")
+			if dir == "" || relay == "" || app == "" || (trustFile == "") == (len(roots) == 0) {
+				return cli.Usagef("--dir, --relay, --app and --trust are needed")
+			}
+			if trustFile != "" && cli.IsPEMFile(cmd, trustFile) {
+				roots, trustFile = []string{trustFile}, ""
 			}
 			folder := onboard.Folder{Dir: dir, HTTP: cli.NewHTTPClient()}
-			reg, err := folder.Fetch(cmd.Context(), onboard.FetchOptions{Relay: relay, App: app, RootFiles: roots, LedgerKeyFile: ledgerKey, OCSPURL: ocspURL, TSAURL: tsaURL})
+			reg, err := folder.Fetch(cmd.Context(), onboard.FetchOptions{Relay: relay, App: app, TrustFile: trustFile, RootFiles: roots, LedgerKeyFile: ledgerKey, OCSPURL: ocspURL, TSAURL: tsaURL})
 			if errors.Is(err, onboard.ErrNoApplication) {
 				return cli.Usagef("%v: run bidseal platform request first", err)
 			}
@@ -104,8 +107,9 @@ func newPlatformFetchCommand() *cobra.Command {
 	f.StringVar(&dir, "dir", "", "the folder of the request")
 	f.StringVar(&relay, "relay", "", "origin of the relay")
 	f.StringVar(&app, "app", "", "origin of the phone app, the one in QR codes")
-	f.StringArrayVar(&roots, "root", nil, "PEM file with the authority's root, obtained from its operator; may be given several times")
-	f.StringVar(&ledgerKey, "ledger-key", "", "PEM file with the relay's ledger key; without it the relay is asked once")
+	f.StringVar(&trustFile, "trust", "", "trust file with the authority and the relay, obtained from the relay's operator")
+	f.StringArrayVar(&roots, "root", nil, "in place of --trust: PEM file with the root of an authority that has no trust file; may be given several times")
+	f.StringVar(&ledgerKey, "ledger-key", "", "PEM file with the relay's ledger key, where the trust file does not name the relay; without it the relay is asked once")
 	f.StringVar(&ocspURL, "ocsp", "", "OCSP responder to ask in place of the one named in certificates")
 	f.StringVar(&tsaURL, "tsa", "", "timestamp authority for evidence files in place of the certificate authority's; \"none\" for none")
 	return cmd

@@ -92,15 +92,10 @@ from before there were trust files is named by --root and --pass-key (or --ca).`
 // initTrust reads whom the relay is to believe. A PEM file after --trust is read
 // as --root, with a notice.
 func initTrust(cmd *cobra.Command, trustFile string, old *rootsAndPassKey) (*trust.File, error) {
+	if trustFile != "" && !cli.IsPEMFile(cmd, trustFile) {
+		return cli.ReadTrustFile(trustFile)
+	}
 	if trustFile != "" {
-		raw, err := cli.ReadBounded(trustFile, trust.MaxFile)
-		if err != nil {
-			return nil, err
-		}
-		if !trust.IsPEM(raw) {
-			return cli.ReadTrustFile(trustFile)
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates, no trust file; it is read as --root, by the identifiers of the documentation arc\n", trustFile)
 		old.roots = []string{trustFile}
 	}
 	return old.file(cmd.Context())
