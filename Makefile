@@ -121,6 +121,10 @@ postgres: ## run the database suites on PostgreSQL, the relay's beside Redis, to
 	$(GO) test -tags redis,postgres,$(TAGS) -count=1 -timeout 10m -run 'ConformanceSingle|ConformanceCluster|Failover' $(TESTFLAGS) ./relay/redisstore
 	$(GO) test -tags redis,postgres,$(TAGS) -count=1 -timeout 10m -run 'OnPostgres|Restart' $(TESTFLAGS) ./cmd/internal/relaycmd ./cmd/internal/cacmd ./cmd/internal/benchcmd
 
+.PHONY: bare
+bare: ## do what the README says, and .ci/run, in a fresh minimal Debian 12 (needs root, debootstrap, the network)
+	GO="$(GO)" bash test/bare.sh
+
 .PHONY: e2e
 e2e: build ## drive the demo in headless Chromium (needs chromium, fonts-noto-cjk)
 	BIDSEAL_BIN=$(CURDIR)/bin/bidseal $(GO) test -tags e2e -count=1 -timeout 15m $(TESTFLAGS) ./test/e2e/... ./sdk/widget/...
