@@ -90,9 +90,11 @@ func TestEphemeralKeyIsForgotten(t *testing.T) {
 // relay cannot say so.
 func TestCollectedTooLate(t *testing.T) {
 	ctx, env := testContext(t), sdktest.New(t)
-	ch := begin(t, ctx, env.Client(), bidseal.LoginOptions{})
+	client, stop := env.Start()
+	ch := begin(t, ctx, client, bidseal.LoginOptions{})
 	must(t, env.Phone("张三").Approve(ctx, ch.Payload()))
 	await(t, ch, "the verdict", inState(bidseal.StateDone))
+	stop() // nobody sweeps, nobody hears of the relay
 	env.Relay.SetDown(true)
 	env.Clock.Advance(protocol.PendingLimit + protocol.ClaimLimit(protocol.KindLogin) + protocol.UnackedAfter + 5*time.Second)
 	_, err := ch.Wait(ctx)
