@@ -271,6 +271,9 @@ func (f Folder) application() (*application, error) {
 // believed is whom the platform believes from now on: the authority, and the relay
 // with its ledger key.
 func (f Folder) believed(ctx context.Context, app *application, o FetchOptions) (*trust.File, error) {
+	if (o.TrustFile == "") == (len(o.RootFiles) == 0) {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "give a trust file, or roots")
+	}
 	var file *trust.File
 	var err error
 	if o.TrustFile != "" {

@@ -118,6 +118,10 @@ func TestOnboardRefuses(t *testing.T) {
 	w.approve(state.ID)
 	foreign := w.options
 	foreign.RootFiles = []string{filepath.Join(catest.New(t, catest.Options{}).Dir, "root.pem")}
+	if _, err := w.folder.Fetch(t.Context(), foreign); protocol.CodeOf(err) != protocol.CodeMalformed {
+		t.Errorf("a trust file and roots: %v", err)
+	}
+	foreign.TrustFile = ""
 	if _, err := w.folder.Fetch(t.Context(), foreign); protocol.CodeOf(err) != protocol.CodePlatformUntrusted {
 		t.Errorf("another authority's root: %v", err)
 	}
