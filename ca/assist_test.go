@@ -1,9 +1,9 @@
-package ca
+package ca_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
-	"database/sql"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,9 +12,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca/assist"
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/assistapi"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/realname"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -39,7 +43,7 @@ func beginOf(t testing.TB, p *phone) (body []byte, proof string) {
 func TestAssistOverHTTP(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	handler := NewHandler(f.Authority, HandlerOptions{})
+	handler := ca.NewHandler(f.Authority, server.Options{})
 	post := func(body []byte, proof string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodPost, assistapi.PathBegin, strings.NewReader(string(body)))
 		r.Header.Set(protocol.HeaderProof, proof)
@@ -61,9 +65,9 @@ func TestAssistOverHTTP(t *testing.T) {
 	if rec := post(beginOf(t, unknown)); rec.Code != http.StatusUnauthorized {
 		t.Errorf("a phone that was never enrolled: %d", rec.Code)
 	}
-	info, err := f.Info()
+	info, err := f.Folder.Info()
 	must(t, err)
-	if info.Assist != f.URL() {
+	if info.Assist != f.Folder.URL() {
 		t.Errorf("the information names %q", info.Assist)
 	}
 	must(t, exec(t, f, `UPDATE ca_devices SET state = 'blocked'`))
@@ -80,24 +84,24 @@ func TestRealNameToken(t *testing.T) {
 	device := protocol.DeviceID(spki)
 	want := realname.Want{Purpose: realname.PasswordReset, Account: e.answer.Account, Device: device}
 	serial := strings.ToLower(trust.SerialHex(e.sign.SerialNumber))
-	for name, r := range map[string]RealNameRequest{
+	for name, r := range map[string]life.RealNameRequest{
 		"by serial number": {Purpose: realname.PasswordReset, Serial: serial},
 		"by account":       {Purpose: realname.PasswordReset, Account: e.answer.Account, Device: device},
 	} {
-		text, expires, err := f.RealNameToken(t.Context(), r)
+		text, expires, err := f.Life.RealNameToken(t.Context(), audit.Local(""), r)
 		must(t, err)
-		got, err := realname.Verify([]crypto.PublicKey{f.realName.Public()}, text, want, f.clock.Now())
+		got, err := realname.Verify([]crypto.PublicKey{f.keys.RealName.Public()}, text, want, f.clock.Now())
 		must(t, err)
 		if got.Expires != expires.Unix() {
 			t.Errorf("%s: %d", name, got.Expires)
 		}
 	}
-	for name, r := range map[string]RealNameRequest{
+	for name, r := range map[string]life.RealNameRequest{
 		"unknown serial number":   {Purpose: realname.PasswordReset, Serial: "00"},
 		"another account":         {Purpose: realname.PasswordReset, Account: "x", Device: device},
 		"a device that is no one": {Purpose: realname.PasswordReset, Account: e.answer.Account, Device: "00"},
 	} {
-		if _, _, err := f.RealNameToken(t.Context(), r); err == nil {
+		if _, _, err := f.Life.RealNameToken(t.Context(), audit.Local(""), r); err == nil {
 			t.Errorf("%s got a token", name)
 		}
 	}
@@ -110,37 +114,24 @@ func TestRealNameToken(t *testing.T) {
 // many processes at once the same ones.
 func TestAssistKeysAreMadeWhereTheyAreMissing(t *testing.T) {
 	f := newFixture(t)
-	names := []string{keyFileName(keyAssist), keyFileName(keyRealName)}
+	names := []string{"assist.key", "realname.key"}
 	for _, name := range names {
 		must(t, os.Remove(filepath.Join(f.dir, name)))
 	}
 	var group sync.WaitGroup
-	opened := make([]*Authority, 8)
+	opened := make([][]byte, 8)
 	for i := range opened {
-		group.Go(func() { opened[i] = f.open(t) })
+		group.Go(func() {
+			f.openWith(t, ca.Options{}, ca.Seams{Opened: func(o *folder.Opened) { opened[i] = bytes.Clone(o.Assist) }})
+		})
 	}
 	group.Wait()
-	for _, a := range opened {
-		if !protocol.Equal(a.personSecret, opened[0].personSecret) {
+	for _, key := range opened {
+		if len(key) == 0 || !protocol.Equal(key, opened[0]) {
 			t.Error("two processes have different keys")
 		}
 	}
 	if left, err := filepath.Glob(filepath.Join(f.dir, ".key-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
-// What the password assist says to the log is in the chain.
-func TestAssistIsAudited(t *testing.T) {
-	f := newFixture(t)
-	for _, e := range []assist.Event{
-		{Name: assist.Registered, Device: "d", Keystore: "k", Epoch: 1}, {Name: assist.Destroyed, Device: "d", Reason: "reissue"},
-	} {
-		must(t, f.db.Update(t.Context(), func(tx *sql.Tx) error { return f.auditAssist(t.Context(), tx, e) }))
-	}
-	_, err := f.VerifyLog(t.Context())
-	must(t, err)
-	if n := f.count(t, `SELECT count(*) FROM ca_audit WHERE event IN ('password.registered', 'password.destroyed')`); n != 2 {
-		t.Errorf("%d entries", n)
 	}
 }

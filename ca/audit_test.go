@@ -1,21 +1,25 @@
-package ca
+package ca_test
 
 import (
 	"database/sql"
 	"errors"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/listing"
 	"github.com/bidseal/bidseal/trust"
 )
 
 func TestVerifyLogOfARun(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	head, err := f.VerifyLog(t.Context())
+	head, err := f.Audit.Verify(t.Context())
 	must(t, err)
-	_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+	_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
 	must(t, err)
-	report, err := f.VerifyLog(t.Context(), head.Head)
+	report, err := f.Audit.Verify(t.Context(), head.Head)
 	must(t, err)
 	// ceremony: root, issuing authority, responder, timestamp authority; the dual pair
 	if report.Certificates != 6 || report.Revocations != 1 || report.Entries <= head.Entries {
@@ -59,16 +63,32 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			e := f.enrol(t)
-			_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+			_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
 			must(t, err)
-			_, err = f.VerifyLog(t.Context())
+			_, err = f.Audit.Verify(t.Context())
 			must(t, err)
 			must(t, exec(t, f, query))
-			if _, err := f.VerifyLog(t.Context()); !errors.Is(err, ErrLog) {
+			if _, err := f.Audit.Verify(t.Context()); !errors.Is(err, audit.ErrLog) {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
+}
+
+// busyFollower has something happen after the log was walked and before the rows
+// are read.
+type busyFollower struct {
+	audit.Follower
+	meanwhile func()
+}
+
+// Entry implements audit.Follower.
+func (b *busyFollower) Entry(e audit.Entry) error {
+	if b.meanwhile != nil {
+		b.meanwhile()
+		b.meanwhile = nil
+	}
+	return b.Follower.Entry(e)
 }
 
 // TestVerifyLogSeesOneMoment: the server goes on issuing while an operator
@@ -76,13 +96,16 @@ func TestVerifyLogFindsEachAlteration(t *testing.T) {
 func TestVerifyLogSeesOneMoment(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	must(t, f.db.View(t.Context(), func(tx *sql.Tx) error {
-		check, err := walkLog(t.Context(), tx, f.AuditKey(), nil)
-		must(t, err)
-		f.enrol(t)
-		_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
-		must(t, err)
-		report, err := compareLog(t.Context(), tx, check)
+	checks := folder.LogChecks()
+	checks.Listing = func() audit.Follower {
+		return &busyFollower{Follower: listing.Follow(), meanwhile: func() {
+			f.enrol(t)
+			_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+			must(t, err)
+		}}
+	}
+	must(t, f.database(t).View(t.Context(), func(tx *sql.Tx) error {
+		report, err := audit.VerifyRows(t.Context(), tx, f.Audit.Key(), checks, nil)
 		if err != nil || report.Certificates != 6 || report.Revocations != 0 {
 			t.Errorf("%+v, %v", report, err)
 		}
@@ -95,17 +118,17 @@ func TestVerifyLogSeesOneMoment(t *testing.T) {
 func TestKeptHeadShowsACutLog(t *testing.T) {
 	f := newFixture(t)
 	f.code(t, 0)
-	head, err := f.VerifyLog(t.Context())
+	head, err := f.Audit.Verify(t.Context())
 	must(t, err)
 	must(t, exec(t, f, `DELETE FROM ca_audit WHERE event = 'code.made'`))
 	must(t, exec(t, f, `DELETE FROM ca_codes`))
-	_, err = f.VerifyLog(t.Context())
+	_, err = f.Audit.Verify(t.Context())
 	must(t, err)
-	if _, err := f.VerifyLog(t.Context(), head.Head); !errors.Is(err, ErrLog) {
+	if _, err := f.Audit.Verify(t.Context(), head.Head); !errors.Is(err, audit.ErrLog) {
 		t.Errorf("got %v", err)
 	}
 	f.code(t, 0)
-	if _, err := f.VerifyLog(t.Context(), head.Head); !errors.Is(err, ErrLog) {
+	if _, err := f.Audit.Verify(t.Context(), head.Head); !errors.Is(err, audit.ErrLog) {
 		t.Errorf("another entry in its place: %v", err)
 	}
 }

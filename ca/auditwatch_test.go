@@ -1,23 +1,31 @@
-package ca
+package ca_test
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
 	"modernc.org/sqlite"
 )
 
 // TestMain watches every transaction of every test of this package: one that
 // changes a table of the authority and appends nothing to the audit log does not
-// commit.
+// commit. At the end it holds every write of all tests against owners.
 func TestMain(m *testing.M) {
 	sqlite.RegisterConnectionHook(watchConnection)
-	os.Exit(runTests(m))
+	code := runTests(m)
+	if wrong := written.wrong(watchesAll && flag.Lookup("test.run").Value.String() == ""); code == 0 && len(wrong) > 0 {
+		fmt.Fprintln(os.Stderr, strings.Join(wrong, "\n"))
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // tampering counts the tests that are changing the database behind the
@@ -30,7 +38,10 @@ func watchConnection(conn sqlite.ExecQuerierContext, _ string) error {
 		return errors.New("a connection without hooks: nothing watches the audit log")
 	}
 	changed := make(map[string]bool)
-	hooks.RegisterPreUpdateHook(func(d sqlite.SQLitePreUpdateData) { changed[d.TableName] = true })
+	hooks.RegisterPreUpdateHook(func(d sqlite.SQLitePreUpdateData) {
+		changed[d.TableName] = true
+		written.note(d.TableName)
+	})
 	hooks.RegisterRollbackHook(func() { clear(changed) })
 	hooks.RegisterCommitHook(func() int32 {
 		defer clear(changed)
@@ -70,7 +81,7 @@ func (f *fixture) verifyAtEnd(t testing.TB) {
 		if f.tampered {
 			return
 		}
-		if _, err := f.VerifyLog(context.Background()); errors.Is(err, ErrLog) {
+		if _, err := f.Audit.Verify(context.Background()); errors.Is(err, audit.ErrLog) {
 			t.Errorf("after the test: %v", err)
 		}
 	})
@@ -79,7 +90,7 @@ func (f *fixture) verifyAtEnd(t testing.TB) {
 // TestUnauditedChangeDoesNotCommit: the watch works, for every table. It is
 // SQLite's; what all tests do there, they do on PostgreSQL.
 func TestUnauditedChangeDoesNotCommit(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Database = Database{} })
+	f := newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} })
 	f.enrol(t)
 	f.tampered = true
 	for _, table := range []string{"ca_certificates", "ca_issuances", "ca_codes", "ca_devices", "ca_crls", "kmc_keys"} {

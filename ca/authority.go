@@ -3,37 +3,20 @@ package ca
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"slices"
+	"net/http"
 	"time"
 
-	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/issuance"
-	"github.com/bidseal/bidseal/ca/kmc"
-	"github.com/bidseal/bidseal/internal/sqldb"
-	"github.com/bidseal/bidseal/protocol"
-	"github.com/bidseal/bidseal/trust"
-	"github.com/emmansun/gmsm/smx509"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/listing"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
+	"github.com/bidseal/bidseal/ca/status"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-func migrationFiles() fs.FS {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is embedded above
-	}
-	return sub
-}
 
 // Options of an opened authority.
 type Options struct {
@@ -47,203 +30,121 @@ type Options struct {
 	// that stands in the certificates.
 	PublicURL string
 	// Tokens for keys in hardware security modules; nil for none.
-	Tokens Tokens
-	// Operator on whose behalf the methods act, for the audit log.
-	Operator string
+	Tokens folder.Tokens
 	// Assist destroys what helps a lost phone to open its keystore; nil is the
 	// authority's own password assist.
-	Assist AssistDestroyer
+	Assist life.AssistDestroyer
 	// RealName are further real-name authorities whose tokens are believed,
 	// beside the operator's own key.
 	RealName []crypto.PublicKey
 }
 
-// Authority is an opened certificate authority. It is safe for concurrent use
-// and for several processes on one folder.
+// Authority is an opened certificate authority: its rooms, each knowing only those
+// before it. It is safe for concurrent use and for several processes on one
+// folder.
 type Authority struct {
-	dir       string
-	config    Config
-	oids      trust.OIDs
-	publicURL string
-	operator  string
-	now       func() time.Time
-	log       *slog.Logger
-	db        *sqldb.DB
-	lists     crlCache
-	stamps    timestamps
-	root      *smx509.Certificate
-	issuers   issuers
-	kmc       *kmc.Centre
-	audit     auditLog
-	tokens    Tokens
-	passKey   crypto.Signer
-	// identityKey is the secret under which identity numbers are hashed.
-	identityKey []byte
-	ocsp        responder
-	assist      AssistDestroyer
-	assistance
-	// stop is set by tests: it ends an issuance at a step, as a crash would.
-	stop func(step string) error
+	Audit    *audit.Log
+	Listing  *listing.Listing
+	Status   *status.Status
+	Life     *life.Life
+	Registry *registry.Registry
+	Folder   *folder.Folder
+
+	options Options
+	seams   seams
 }
 
-// Open opens the folder that Init made.
+// seams are where the authority's tests reach into it; see export_test.go.
+type seams struct {
+	// stop ends what is under way at a step, as a crash would; nil for never.
+	stop func(step string) error
+	// opened sees, and may change, what the folder gave; nil for nothing.
+	opened func(*folder.Opened)
+	// timestampBlock is life.Options.TimestampBlock.
+	timestampBlock uint32
+}
+
+// step is where the rooms stop.
+func (a *Authority) step(name string) error {
+	if a.seams.stop == nil {
+		return nil
+	}
+	return a.seams.stop(name)
+}
+
+// Open opens the folder that the ceremony made.
 func Open(ctx context.Context, dir string, o Options) (*Authority, error) {
+	return open(ctx, dir, o, seams{})
+}
+
+func open(ctx context.Context, dir string, o Options, s seams) (*Authority, error) {
 	if o.Now == nil || o.Logger == nil {
 		return nil, errors.New("open authority: no clock or no logger")
 	}
-	config, err := readConfig(dir)
+	opened, err := folder.Open(ctx, dir, o.Passphrase, o.Tokens)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open authority: %w", err)
 	}
-	a := &Authority{
-		dir: dir, config: config, tokens: o.Tokens, publicURL: config.BaseURL, operator: operator(o.Operator), now: o.Now, log: o.Logger,
-		assist: o.Assist, stop: func(string) error { return nil },
+	defer opened.Wipe()
+	if s.opened != nil {
+		s.opened(opened)
 	}
-	if o.PublicURL != "" {
-		a.publicURL = o.PublicURL
-	}
-	if a.oids, err = config.oids(); err != nil {
-		return nil, err
-	}
-	if a.db, err = openDatabase(ctx, dir, config.Database); err != nil {
-		return nil, err
-	}
-	if err := a.load(ctx, dir, o); err != nil {
-		return nil, errors.Join(fmt.Errorf("open authority: %w", err), a.db.Close())
+	a := &Authority{options: o, seams: s}
+	if err := a.compose(ctx, opened); err != nil {
+		return nil, errors.Join(fmt.Errorf("open authority: %w", err), opened.DB.Close())
 	}
 	return a, nil
 }
 
+// compose makes the rooms, from the log up.
+func (a *Authority) compose(ctx context.Context, f *folder.Opened) (err error) {
+	config, publicURL, now := f.Config, a.options.PublicURL, a.options.Now
+	if publicURL == "" {
+		publicURL = config.BaseURL
+	}
+	a.Audit = audit.New(f.Audit, now, f.DB, folder.LogChecks())
+	a.Listing = listing.New(f.Audit, now, f.DB, f.OIDs)
+	a.Status = status.New(status.Options{
+		Audit: a.Audit, Listing: a.Listing, DB: f.DB, Now: now, Root: f.Root, OCSPKey: f.OCSP,
+		OCSPLifetime: time.Duration(config.OCSPLifetime), CRLLifetime: time.Duration(config.CRLLifetime), CRLShards: config.CRLShards, CRLURL: config.CRLURL,
+	})
+	if a.Life, err = life.New(life.Options{
+		DB: f.DB, Now: now, Logger: a.options.Logger, Audit: a.Audit, Status: a.Status, KEK: f.KEK, AssistKEK: f.Assist,
+		PassKey: f.Pass, PassIssuer: config.BaseURL, PassLifetime: time.Duration(config.PassLifetime), PublicURL: publicURL,
+		TimestampURL: f.TrustAuthority().TSA, TrustFile: f.TrustFile, IdentityKey: f.Identity,
+		OrganisationIdentity: config.OrganisationIdentity, PersonIdentity: config.PersonIdentity, Family: config.Family, Country: config.Country,
+		TimestampKey: f.Timestamp, TimestampPolicy: f.OIDs.TimestampPolicy, OCSPSubject: config.OCSPSubject(), TimestampSubject: config.TimestampSubject(),
+		RealNameKey: f.RealName, RealName: a.options.RealName, Assist: a.options.Assist, Stop: a.step, TimestampBlock: a.seams.timestampBlock,
+	}); err != nil {
+		return err
+	}
+	a.Registry = registry.New(registry.Options{
+		DB: f.DB, Now: now, Audit: a.Audit, Status: a.Status, Life: a.Life, PublicURL: publicURL, Authority: f.TrustAuthority(),
+		Country: config.Country, Organisation: config.Organisation, Stop: a.step,
+	})
+	a.Folder, err = folder.New(ctx, f, folder.Options{
+		Now: now, PublicURL: publicURL, Audit: a.Audit, Status: a.Status, Life: a.Life, Registry: a.Registry, Stop: a.step,
+	})
+	return err
+}
+
 // Close ends the database. Keys go with the process.
-func (a *Authority) Close() error { return a.db.Close() }
+func (a *Authority) Close() error { return a.Folder.Close() }
 
-func (a *Authority) load(ctx context.Context, dir string, o Options) error {
-	ring, err := newKeyring(dir, o.Passphrase)
-	if err != nil {
-		return err
-	}
-	ring.tokens = a.tokens
-	defer ring.wipe()
-	for purpose, into := range map[string]*crypto.Signer{keyOCSP: &a.ocsp.key, keyPass: &a.passKey, keyAudit: &a.audit.key} {
-		if *into, err = ring.readSigner(ctx, purpose); err != nil {
-			return err
+// NewHandler makes the HTTP API of an opened authority.
+func NewHandler(a *Authority, o server.Options) http.Handler {
+	return server.New(server.Rooms{
+		Audit: a.Audit, Listing: a.Listing, Status: a.Status, Life: a.Life, Registry: a.Registry, Folder: a.Folder, Now: a.options.Now, Logger: a.options.Logger,
+	}, o)
+}
+
+// Restore makes the folder of an authority from a backup; o opens it.
+func Restore(ctx context.Context, r folder.Restoration, o Options) (*folder.RestoreReport, error) {
+	return folder.Restore(ctx, r, o.Now, func(ctx context.Context, dir string) (*folder.Folder, error) {
+		a, err := Open(ctx, dir, o)
+		if err != nil {
+			return nil, err
 		}
-	}
-	a.audit.now, a.audit.oids = a.now, a.oids
-	if err := ring.ensure(keyIdentity, func() ([]byte, error) { return protocol.Random(issuance.IdentityKeySize) }); err != nil {
-		return err // folders of before it existed show no identity numbers
-	}
-	if a.identityKey, err = ring.read(keyIdentity); err != nil {
-		return err
-	}
-	kek, err := ring.read(keyKEK)
-	if err != nil {
-		return err
-	}
-	defer clear(kek)
-	if a.kmc, err = kmc.New(kek, a.auditRelease, a.now); err != nil {
-		return err
-	}
-	if err := a.loadTimestamps(ctx, ring); err != nil {
-		return err
-	}
-	if err := a.loadAssist(ctx, ring, o.RealName); err != nil {
-		return err
-	}
-	if a.root, err = a.newestOf(ctx, issuance.Root, rootName); err != nil {
-		return err
-	}
-	if err := sameAsFile(filepath.Join(dir, rootName+".pem"), a.root); err != nil {
-		return err
-	}
-	if err := a.rememberShards(ctx); err != nil {
-		return err
-	}
-	return a.loadIssuers(ctx, ring)
-}
-
-// sameAsFile refuses a database whose root is not the one of the ceremony.
-func sameAsFile(path string, cert *smx509.Certificate) error {
-	raw, err := os.ReadFile(filepath.Clean(path))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Base(path), err)
-	}
-	stored, err := smx509.ParseCertificatePEM(raw)
-	if err != nil || !stored.Equal(cert) {
-		return fmt.Errorf("%s and the database hold different roots", filepath.Base(path))
-	}
-	return nil
-}
-
-// Config of the authority.
-func (a *Authority) Config() Config { return a.config }
-
-// OIDs by which certificates of this authority are read.
-func (a *Authority) OIDs() trust.OIDs { return a.oids }
-
-// URL under which the API is reached.
-func (a *Authority) URL() string { return a.publicURL }
-
-// Root certificate.
-func (a *Authority) Root() *smx509.Certificate { return a.root }
-
-// Issuing is the certificate of the authority that issues now; earlier ones are
-// in Info.
-func (a *Authority) Issuing() *smx509.Certificate { return a.issuers.current().Certificate() }
-
-// PassKey is the public key under which device passes verify.
-func (a *Authority) PassKey() crypto.PublicKey { return a.passKey.Public() }
-
-// PassIssuer is the iss of device passes.
-func (a *Authority) PassIssuer() string { return a.config.BaseURL }
-
-// above is the chain above every leaf that is issued now: issuing authority,
-// root.
-func (a *Authority) above() []protocol.Bytes { return a.issuers.current().chain(a.root) }
-
-// Info is what anyone may know of the authority.
-func (a *Authority) Info() (*caapi.Info, error) {
-	passKey, err := keyOf(a.passKey)
-	if err != nil {
-		return nil, err
-	}
-	auditKey, err := keyOf(a.audit.key)
-	if err != nil {
-		return nil, err
-	}
-	alg, err := protocol.AlgOf(a.passKey.Public())
-	if err != nil {
-		return nil, err
-	}
-	var issuing []protocol.Bytes // the current one first
-	for _, i := range slices.Backward(a.issuers) {
-		issuing = append(issuing, i.Certificate().Raw)
-	}
-	gm, sha := trust.Digest(a.root), sha256.Sum256(a.root.Raw)
-	return &caapi.Info{
-		V: caapi.Version, Name: a.config.Name,
-		Roots:      []caapi.Anchor{{SM3: hex.EncodeToString(gm[:]), SHA256: hex.EncodeToString(sha[:]), Certificate: a.root.Raw}},
-		Issuing:    issuing,
-		PassIssuer: a.PassIssuer(), PassAlg: alg, PassKey: passKey, AuditKey: auditKey, Assist: a.publicURL, ServerTime: a.now().UnixMilli(),
-	}, nil
-}
-
-// Ready reports whether the authority can serve.
-func (a *Authority) Ready(ctx context.Context) error {
-	var one int
-	if err := a.db.Reader().QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	return nil
-}
-
-// newestOf is the newest certificate of a profile under an issuer; the error
-// wraps sql.ErrNoRows if there is none.
-func (a *Authority) newestOf(ctx context.Context, profile issuance.Name, issuer string) (*smx509.Certificate, error) {
-	var der []byte
-	if err := a.db.Reader().QueryRowContext(ctx, `SELECT der FROM ca_certificates WHERE profile = $1 AND issuer = $2 AND state = 'good'
-		ORDER BY not_before DESC, serial LIMIT 1`, string(profile), issuer).Scan(&der); err != nil {
-		return nil, fmt.Errorf("certificate of profile %s: %w", profile, err)
-	}
-	return trust.ParseCertificate(der)
+		return a.Folder, nil
+	})
 }

@@ -1,19 +1,24 @@
 //go:build !postgres
 
-package ca
+package ca_test
 
 import (
 	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/bidseal/bidseal/ca/folder"
 )
+
+// watchesAll says that the hooks of TestMain see every write.
+const watchesAll = true
 
 func runTests(m *testing.M) int { return m.Run() }
 
 // testDatabase is where a fixture's authority keeps its data: here in its
 // folder, with the build tag postgres on a server.
-func testDatabase(testing.TB) Database { return Database{} }
+func testDatabase(testing.TB) folder.Database { return folder.Database{} }
 
 // diskFull has certificates refused until diskMended.
 const (

@@ -1,12 +1,8 @@
-package ca
+package ca_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 )
@@ -25,16 +26,20 @@ const backupPassphrase = "a passphrase for backups"
 func (f *fixture) backup(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "backup")
-	_, err := f.Backup(t.Context(), Backup{File: file, Passphrase: []byte(backupPassphrase), KDF: fastKDF()})
+	_, err := f.Folder.Backup(t.Context(), folder.Backup{File: file, Passphrase: []byte(backupPassphrase), KDF: fastKDF()})
 	must(t, err)
 	return file
 }
 
-func (f *fixture) restoration(t *testing.T, file string) Restoration {
-	return Restoration{
+func (f *fixture) restoration(t *testing.T, file string) folder.Restoration {
+	return folder.Restoration{
 		File: file, BackupPassphrase: []byte(backupPassphrase), Dir: filepath.Join(t.TempDir(), "restored"),
-		Options: Options{Passphrase: []byte(testPassphrase), Now: f.clock.Now, Logger: discard()},
 	}
+}
+
+// restoring are the options under which a restoration opens.
+func (f *fixture) restoring() ca.Options {
+	return ca.Options{Passphrase: []byte(testPassphrase), Now: f.clock.Now, Logger: discard()}
 }
 
 // restored opens what a restoration made.
@@ -48,8 +53,8 @@ func (f *fixture) restored(t *testing.T, dir string) *fixture {
 // TestRestoreWithdrawsApprovals: a code that was approved before the backup may
 // have been given out and used after it.
 func TestRestoreWithdrawsApprovals(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Database = Database{} })
-	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	f := newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} })
+	registrar, approver := f.addOperator(t, "registrar", registry.RoleRegistration), f.addOperator(t, "approver", registry.RoleApproval)
 	subject := adminSubject()
 	var paths []string
 	for range 2 {
@@ -64,7 +69,7 @@ func TestRestoreWithdrawsApprovals(t *testing.T) {
 	file := f.backup(t)
 	f.clock.add(time.Minute)
 	r := f.restoration(t, file)
-	_, err := Restore(t.Context(), r)
+	_, err := ca.Restore(t.Context(), r, f.restoring())
 	must(t, err)
 	registrar.f = f.restored(t, r.Dir)
 	for i, path := range paths {
@@ -77,39 +82,39 @@ func TestRestoreWithdrawsApprovals(t *testing.T) {
 // TestBackupAndRestore: the authority goes on where it was, without its root's
 // key; lists grow on; open codes are void.
 func TestBackupAndRestore(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Database = Database{} })
+	f := newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} })
 	e := f.enrol(t)
 	open := f.code(t, 0)
-	old, err := f.CRL(t.Context(), issuingName)
+	old, err := f.Life.CRL(t.Context(), issuingName)
 	must(t, err)
 	file := f.backup(t)
 	f.clock.add(time.Minute)
-	lost, err := f.SignCRL(t.Context()) // after the backup
+	lost, err := f.Life.SignCRL(t.Context(), audit.Local(""), "") // after the backup
 	must(t, err)
 	f.clock.add(time.Minute)
 
 	r := f.restoration(t, file)
-	report, err := Restore(t.Context(), r)
+	report, err := ca.Restore(t.Context(), r, f.restoring())
 	must(t, err)
 	if report.CodesVoided != 1 || report.Lost != -1 || report.Log.Certificates != 6 {
 		t.Errorf("%+v", report)
 	}
-	if _, err := os.Stat(filepath.Join(r.Dir, keyFileName(keyRoot))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(r.Dir, "root.key")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the root's key is in the backup: %v", err)
 	}
 	again := f.restored(t, r.Dir)
 	again.believed(t, again.Authority, e.sign, issuingName, trust.Good)
-	list, err := again.CRL(t.Context(), issuingName)
+	list, err := again.Life.CRL(t.Context(), issuingName)
 	must(t, err)
 	if list.Number <= lost.Number || lost.Number <= old.Number {
 		t.Errorf("lists %d, %d, %d", old.Number, lost.Number, list.Number)
 	}
-	_, err = again.Enrol(t.Context(), newPhone(t, f.clock, open).call(t))
+	_, err = again.Life.Enrol(t.Context(), newPhone(t, f.clock, open).call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 	again.enrol(t)
-	_, err = again.VerifyLog(t.Context(), report.Manifest.Head)
+	_, err = again.Audit.Verify(t.Context(), report.Manifest.Head)
 	must(t, err)
-	if _, err := Restore(t.Context(), r); err == nil {
+	if _, err := ca.Restore(t.Context(), r, f.restoring()); err == nil {
 		t.Error("restored over an authority")
 	}
 }
@@ -117,72 +122,72 @@ func TestBackupAndRestore(t *testing.T) {
 // TestRestoreKnowsWhatIsLost: a kept head or a published list tells what came
 // after the backup.
 func TestRestoreKnowsWhatIsLost(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Database = Database{} })
+	f := newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} })
 	e := f.enrol(t)
-	early, err := f.AuditHead(t.Context())
+	early, err := f.Audit.Head(t.Context())
 	must(t, err)
 	file := f.backup(t)
 	late := f.enrol(t)
 	for _, cert := range []*enrolled{e, late} {
-		_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(cert.sign.SerialNumber), Reason: trust.KeyCompromise})
+		_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.sign.SerialNumber), Reason: trust.KeyCompromise})
 		must(t, err)
 	}
-	list, err := f.CRL(t.Context(), issuingName)
+	list, err := f.Life.CRL(t.Context(), issuingName)
 	must(t, err)
-	head, err := f.AuditHead(t.Context())
+	head, err := f.Audit.Head(t.Context())
 	must(t, err)
 	f.clock.add(time.Minute)
 
 	r := f.restoration(t, file)
-	r.Kept = []Head{early, head}
-	if _, err := Restore(t.Context(), r); !errors.Is(err, ErrOlder) {
+	r.Kept = []audit.Head{early, head}
+	if _, err := ca.Restore(t.Context(), r, f.restoring()); !errors.Is(err, folder.ErrOlder) {
 		t.Fatalf("an older state: %v", err)
 	}
 	if _, err := os.Stat(r.Dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left: %v", err)
 	}
 	r.AcceptLoss, r.Lists = true, [][]byte{list.DER}
-	report, err := Restore(t.Context(), r)
+	report, err := ca.Restore(t.Context(), r, f.restoring())
 	must(t, err)
 	if report.Lost < 3 || !slices.Equal(report.Revoked, []string{trust.SerialHex(e.sign.SerialNumber)}) || !slices.Equal(report.Unknown, []string{trust.SerialHex(late.sign.SerialNumber)}) {
 		t.Errorf("%+v", report)
 	}
 	again := f.restored(t, r.Dir)
 	again.believed(t, again.Authority, e.sign, issuingName, trust.Revoked)
-	answer, err := again.OCSP(t.Context(), ask(t, late.sign, again.Issuing(), nil))
+	answer, err := again.Life.OCSP(t.Context(), ask(t, late.sign, again.Status.Current().Certificate(), nil))
 	must(t, err)
-	status, err := trust.VerifyOCSP(answer.DER, late.sign, again.Issuing(), trust.OCSPOptions{Now: f.clock.Now()})
+	status, err := trust.VerifyOCSP(answer.DER, late.sign, again.Status.Current().Certificate(), trust.OCSPOptions{Now: f.clock.Now()})
 	must(t, err)
 	if status.State != trust.Unknown {
 		t.Errorf("a certificate of after the backup: %v", status.State)
 	}
-	_, err = again.VerifyLog(t.Context())
+	_, err = again.Audit.Verify(t.Context())
 	must(t, err)
 
 	foreign := newFixture(t)
-	for name, change := range map[string]func(*Restoration){
-		"head of another authority": func(r *Restoration) {
-			h, err := foreign.AuditHead(t.Context())
+	for name, change := range map[string]func(*folder.Restoration, *ca.Options){
+		"head of another authority": func(r *folder.Restoration, o *ca.Options) {
+			h, err := foreign.Audit.Head(t.Context())
 			must(t, err)
-			r.Kept = []Head{h}
+			r.Kept = []audit.Head{h}
 		},
-		"list of another authority": func(r *Restoration) {
-			l, err := foreign.SignCRL(t.Context())
+		"list of another authority": func(r *folder.Restoration, o *ca.Options) {
+			l, err := foreign.Life.SignCRL(t.Context(), audit.Local(""), "")
 			must(t, err)
 			r.Lists = [][]byte{l.DER}
 		},
-		"no list": func(r *Restoration) { r.Lists = [][]byte{[]byte("list")} },
-		"clock": func(r *Restoration) {
-			r.Options.Now = func() time.Time { return f.clock.Now().Add(-time.Hour) }
+		"no list": func(r *folder.Restoration, o *ca.Options) { r.Lists = [][]byte{[]byte("list")} },
+		"clock": func(r *folder.Restoration, o *ca.Options) {
+			o.Now = func() time.Time { return f.clock.Now().Add(-time.Hour) }
 		},
-		"passphrase":           func(r *Restoration) { r.BackupPassphrase = []byte("wrong") },
-		"authority's":          func(r *Restoration) { r.Options.Passphrase = []byte("wrong") },
-		"no file":              func(r *Restoration) { r.File += "x" },
-		"folder that is taken": func(r *Restoration) { r.Dir = f.dir },
+		"passphrase":           func(r *folder.Restoration, o *ca.Options) { r.BackupPassphrase = []byte("wrong") },
+		"authority's":          func(r *folder.Restoration, o *ca.Options) { o.Passphrase = []byte("wrong") },
+		"no file":              func(r *folder.Restoration, o *ca.Options) { r.File += "x" },
+		"folder that is taken": func(r *folder.Restoration, o *ca.Options) { r.Dir = f.dir },
 	} {
-		r := f.restoration(t, file)
-		change(&r)
-		if _, err := Restore(t.Context(), r); err == nil {
+		r, o := f.restoration(t, file), f.restoring()
+		change(&r, &o)
+		if _, err := ca.Restore(t.Context(), r, o); err == nil {
 			t.Errorf("%s: restored", name)
 		}
 		if left, err := filepath.Glob(r.Dir + ".*"); err != nil || len(left) != 0 {
@@ -193,7 +198,7 @@ func TestRestoreKnowsWhatIsLost(t *testing.T) {
 
 // TestBackupWhileServing: copies taken during issuance are whole.
 func TestBackupWhileServing(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Database = Database{} })
+	f := newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} })
 	var group sync.WaitGroup
 	stop := make(chan struct{})
 	for range 2 {
@@ -210,7 +215,7 @@ func TestBackupWhileServing(t *testing.T) {
 	}
 	for range 4 {
 		r := f.restoration(t, f.backup(t))
-		if _, err := Restore(t.Context(), r); err != nil {
+		if _, err := ca.Restore(t.Context(), r, f.restoring()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -226,7 +231,7 @@ func TestBackupNeverOverwrites(t *testing.T) {
 	if bytes.Contains(before, []byte("SQLite format")) || bytes.Contains(before, []byte(testBase)) {
 		t.Error("the backup is readable")
 	}
-	if _, err := f.Backup(t.Context(), Backup{File: file, Passphrase: []byte("x"), KDF: fastKDF()}); !errors.Is(err, fs.ErrExist) {
+	if _, err := f.Folder.Backup(t.Context(), folder.Backup{File: file, Passphrase: []byte("x"), KDF: fastKDF()}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("over a backup: %v", err)
 	}
 	after, err := os.ReadFile(file)
@@ -234,11 +239,11 @@ func TestBackupNeverOverwrites(t *testing.T) {
 	if !bytes.Equal(before, after) {
 		t.Error("the backup was changed")
 	}
-	for name, b := range map[string]Backup{
+	for name, b := range map[string]folder.Backup{
 		"no passphrase": {File: file + "2", KDF: fastKDF()}, "in the folder": {File: filepath.Join(f.dir, "b"), Passphrase: []byte("x"), KDF: fastKDF()},
-		"derivation": {File: file + "3", Passphrase: []byte("x"), KDF: KDF{1, 1, 1}},
+		"derivation": {File: file + "3", Passphrase: []byte("x"), KDF: folder.KDF{Time: 1, MemoryKiB: 1, Threads: 1}},
 	} {
-		if _, err := f.Backup(t.Context(), b); err == nil {
+		if _, err := f.Folder.Backup(t.Context(), b); err == nil {
 			t.Errorf("%s: made", name)
 		}
 		if _, err := os.Stat(b.File); err == nil {
@@ -250,94 +255,4 @@ func TestBackupNeverOverwrites(t *testing.T) {
 	if len(left) != 0 {
 		t.Errorf("left %v", left)
 	}
-}
-
-func seal(t testing.TB, content []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w, err := newSealWriter(&out, []byte("p"), fastKDF())
-	must(t, err)
-	for chunk := range slices.Chunk(content, 1000) {
-		_, err := w.Write(chunk)
-		must(t, err)
-	}
-	must(t, w.Close())
-	return out.Bytes()
-}
-
-func unseal(sealed []byte, passphrase string) ([]byte, error) {
-	r, err := newOpenReader(bytes.NewReader(sealed), []byte(passphrase))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(r)
-}
-
-// TestSealedStream: what was sealed opens, and nothing that was altered, cut,
-// exchanged or lengthened.
-func TestSealedStream(t *testing.T) {
-	for _, size := range []int{0, 1, backupChunk - 1, backupChunk, backupChunk + 1, 3*backupChunk + 7} {
-		content := make([]byte, size)
-		_, err := rand.Read(content)
-		must(t, err)
-		sealed := seal(t, content)
-		opened, err := unseal(sealed, "p")
-		must(t, err)
-		if !bytes.Equal(opened, content) {
-			t.Errorf("%d bytes: others came out", size)
-		}
-	}
-	sealed := seal(t, make([]byte, 3*backupChunk))
-	start := bytes.IndexByte(sealed, '\n') + 1
-	const whole = backupChunk + 16
-	exchanged := slices.Concat(sealed[:start], sealed[start+whole:start+2*whole], sealed[start:start+whole], sealed[start+2*whole:])
-	flipped := bytes.Clone(sealed)
-	flipped[start+whole+5] ^= 1
-	for name, bad := range map[string][]byte{
-		"passphrase": nil, "cut at a chunk": sealed[:start+2*whole], "cut within": sealed[:len(sealed)-1], "header only": sealed[:start], "nothing": {},
-		"lengthened": append(bytes.Clone(sealed), 0), "twice": append(bytes.Clone(sealed), sealed[start:]...), "exchanged": exchanged, "flipped": flipped,
-		"header": bytes.Replace(sealed, []byte(`"time":1`), []byte(`"time":2`), 1), "no header": bytes.Repeat([]byte("x"), 4096),
-	} {
-		passphrase := "p"
-		if bad == nil {
-			bad, passphrase = sealed, "q"
-		}
-		if _, err := unseal(bad, passphrase); !errors.Is(err, ErrBackup) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-// FuzzBackup: whatever stands in a sealed backup, it opens to the files of its
-// manifest or not at all.
-func FuzzBackup(f *testing.F) {
-	file := []byte("content")
-	raw, err := protocol.EncodeJSON(BackupManifest{V: backupVersion, Head: Head{Hash: file, Signature: file}, Files: []BackupFile{
-		{Name: "ca.toml", Size: int64(len(file)), SM3: hex.EncodeToString(protocol.H(file))}}})
-	must(f, err)
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	for _, member := range []struct {
-		name    string
-		content []byte
-	}{{manifestFile, raw}, {"ca.toml", file}} {
-		name, content := member.name, member.content
-		must(f, w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}))
-		_, err := w.Write(content)
-		must(f, err)
-	}
-	must(f, w.Close())
-	f.Add(archive.Bytes())
-	f.Fuzz(func(t *testing.T, content []byte) {
-		dir := filepath.Join(t.TempDir(), "inside")
-		must(t, os.Mkdir(dir, 0o700))
-		manifest, err := extractBackup(bytes.NewReader(seal(t, content)), []byte("p"), dir)
-		outside, globErr := filepath.Glob(filepath.Join(dir, "..", "*"))
-		must(t, globErr)
-		inside, globErr := os.ReadDir(dir)
-		must(t, globErr)
-		if len(outside) != 1 || err == nil && len(inside) != len(manifest.Files) {
-			t.Errorf("%d files, %v", len(inside), err)
-		}
-	})
 }

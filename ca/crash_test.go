@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -21,22 +22,37 @@ func exec(t testing.TB, f *fixture, query string, args ...any) error {
 // execWatched is exec under the watch of TestMain.
 func execWatched(t testing.TB, f *fixture, query string, args ...any) error {
 	t.Helper()
-	return f.db.Update(t.Context(), func(tx *sql.Tx) error {
+	return f.database(t).Update(t.Context(), func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(t.Context(), query, args...)
 		return err
 	})
 }
 
+// Steps at which the rooms can be stopped. At stepBegun, stepSuperseded and
+// stepStored a transaction is open.
+const (
+	stepBegun          = "begun"
+	stepPending        = "pending"
+	stepLinted         = "linted"
+	stepSigned         = "signed"
+	stepSuperseded     = "superseded"
+	stepStored         = "stored"
+	stepIssued         = "issued"
+	stepCodeEnded      = "code ended"
+	stepRotationKey    = "rotation key"
+	stepRotationStored = "rotation stored"
+)
+
 var errCrash = errors.New("crash")
 
 // stopAt makes an authority stop an issuance after a step.
-func (a *Authority) stopAt(step string) {
-	a.stop = func(s string) error {
+func stopAt(a *ca.Authority, step string) {
+	a.StopWith(func(s string) error {
 		if s == step {
 			return errCrash
 		}
 		return nil
-	}
+	})
 }
 
 func steps() []string {
@@ -51,8 +67,8 @@ func TestCrashAtEachStep(t *testing.T) {
 			f := newFixture(t)
 			p := newPhone(t, f.clock, f.code(t, 0))
 			crashed := f.open(t)
-			crashed.stopAt(step)
-			if _, err := crashed.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
+			stopAt(crashed, step)
+			if _, err := crashed.Life.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
 				t.Fatalf("no crash at %s: %v", step, err)
 			}
 			f.afterCrash(t, p, step == stepIssued)
@@ -65,12 +81,12 @@ func TestReconcileAfterACrash(t *testing.T) {
 	f := newFixture(t)
 	p := newPhone(t, f.clock, f.code(t, 0))
 	crashed := f.open(t)
-	crashed.stopAt(stepSigned)
-	if _, err := crashed.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
+	stopAt(crashed, stepSigned)
+	if _, err := crashed.Life.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
 	for want := range 2 {
-		if n, err := f.Reconcile(t.Context()); err != nil || n != 1-want {
+		if n, err := f.Life.Reconcile(t.Context()); err != nil || n != 1-want {
 			t.Fatalf("reconciled %d: %v", n, err)
 		}
 	}
@@ -84,9 +100,9 @@ func (f *fixture) afterCrash(t *testing.T, p *phone, stored bool) {
 	if n := f.count(t, leaves); (n == 2) != stored || n != 0 && n != 2 {
 		t.Errorf("%d certificates after the crash", n)
 	}
-	first, err := f.Enrol(t.Context(), p.call(t))
+	first, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
-	again, err := f.open(t).Enrol(t.Context(), p.call(t))
+	again, err := f.open(t).Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	if !bytes.Equal(first, again) {
 		t.Error("two answers to one request")
@@ -101,10 +117,10 @@ func (f *fixture) afterCrash(t *testing.T, p *phone, stored bool) {
 	if n := f.count(t, `SELECT count(*) FROM kmc_keys`); n != 1 {
 		t.Errorf("%d key records", n)
 	}
-	if _, err := protocol.VerifyPass(f.PassKey(), e.answer.Pass, f.clock.Now()); err != nil {
+	if _, err := protocol.VerifyPass(f.Life.PassKey(), e.answer.Pass, f.clock.Now()); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.VerifyLog(t.Context()); err != nil {
+	if _, err := f.Audit.Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

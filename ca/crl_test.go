@@ -1,41 +1,51 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
+	"github.com/pelletier/go-toml/v2"
 )
 
-func sharded(n int) func(*Config) { return func(c *Config) { c.CRLShards = n } }
+// keptCRLs is how many lists of one name stay in the database.
+const keptCRLs = 4
+
+func sharded(n int) func(*folder.Config) { return func(c *folder.Config) { c.CRLShards = n } }
 
 // lists are all lists that cover certificates of the current issuing authority.
-func (f *fixture) lists(t testing.TB, a *Authority) map[string]*CRL {
+func (f *fixture) lists(t testing.TB, a *ca.Authority) map[string]*status.CRL {
 	t.Helper()
-	all := make(map[string]*CRL)
-	for _, name := range a.CRLNames() {
-		if name == rootName {
+	all := make(map[string]*status.CRL)
+	for _, name := range a.Status.CRLNames() {
+		if name == status.RootName {
 			continue
 		}
-		list, err := a.CRL(t.Context(), name)
+		list, err := a.Life.CRL(t.Context(), name)
 		must(t, err)
 		all[name] = list
 	}
 	return all
 }
 
-func (f *fixture) parse(t testing.TB, list *CRL) *trust.CRL {
+func (f *fixture) parse(t testing.TB, list *status.CRL) *trust.CRL {
 	t.Helper()
-	crl, err := trust.VerifyCRL(list.DER, f.Issuing(), trust.CRLOptions{Now: f.clock.Now()})
+	crl, err := trust.VerifyCRL(list.DER, f.Status.Current().Certificate(), trust.CRLOptions{Now: f.clock.Now()})
 	must(t, err)
 	return crl
 }
@@ -64,10 +74,10 @@ func TestShards(t *testing.T) {
 	}
 	before := f.lists(t, f.Authority)
 	if len(before) != 5 {
-		t.Fatalf("lists %v", f.CRLNames())
+		t.Fatalf("lists %v", f.Status.CRLNames())
 	}
 	for _, cert := range certs {
-		_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
+		_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
 		must(t, err)
 	}
 	after := f.lists(t, f.open(t))
@@ -90,14 +100,14 @@ func TestShards(t *testing.T) {
 			}
 		}
 		options := trust.CRLOptions{Now: f.clock.Now()}
-		if _, err := trust.VerifyCRLs(ders, cert, f.Issuing(), options); !errors.Is(err, trust.ErrStatusMismatch) {
+		if _, err := trust.VerifyCRLs(ders, cert, f.Status.Current().Certificate(), options); !errors.Is(err, trust.ErrStatusMismatch) {
 			t.Errorf("the other shards stand for %s: %v", own, err)
 		}
-		status, err := trust.VerifyCRLs(append(ders, after[own].DER), cert, f.Issuing(), options)
+		status, err := trust.VerifyCRLs(append(ders, after[own].DER), cert, f.Status.Current().Certificate(), options)
 		if err != nil || status.State != trust.Revoked {
 			t.Errorf("among all shards: %+v, %v", status, err)
 		}
-		old, err := trust.VerifyCRLs([][]byte{after[own].DER, before[own].DER}, cert, f.Issuing(), options)
+		old, err := trust.VerifyCRLs([][]byte{after[own].DER, before[own].DER}, cert, f.Status.Current().Certificate(), options)
 		if err != nil || old.State != trust.Revoked {
 			t.Errorf("beside an older list: %+v, %v", old, err)
 		}
@@ -119,7 +129,7 @@ func TestShards(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"issuing-1.4of4", "issuing-1.0of8", "issuing-1.0of1", "issuing-1.-1of4", "issuing-1.00of4", "issuing-2", "root.0of4", ""} {
-		_, err := f.CRL(t.Context(), name)
+		_, err := f.Life.CRL(t.Context(), name)
 		refusedWith(t, err, protocol.CodeNotFound)
 	}
 }
@@ -136,10 +146,10 @@ func TestShardsMayChange(t *testing.T) {
 		t.Fatal(pointer(t, first.sign), pointer(t, second.sign), pointer(t, third.sign))
 	}
 	for _, e := range []*enrolled{first, second, third} {
-		_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+		_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
 		must(t, err)
 		for _, cert := range []*smx509.Certificate{e.sign, e.encr} {
-			list, err := f.CRL(t.Context(), pointer(t, cert))
+			list, err := f.Life.CRL(t.Context(), pointer(t, cert))
 			must(t, err)
 			status, err := f.parse(t, list).Status(cert)
 			must(t, err)
@@ -153,24 +163,12 @@ func TestShardsMayChange(t *testing.T) {
 // reshard opens the authority again with another number of shards.
 func (f *fixture) reshard(t testing.TB, n int) {
 	t.Helper()
-	f.config.CRLShards = n
-	must(t, f.rememberShards(t.Context()))
-}
-
-func TestCRLNames(t *testing.T) {
-	for _, of := range []int{2, 16, 256} {
-		seen := make(map[crlName]bool)
-		for i := range int64(1024) {
-			n := crlOf(issuingName, big.NewInt(1<<40+i), of)
-			seen[n] = true
-			if back, ok := parseCRLName(n.String()); !ok || back != n || !n.holds(big.NewInt(1<<40+i)) {
-				t.Fatalf("%v reads %v", n, back)
-			}
-		}
-		if len(seen) != of {
-			t.Errorf("%d of %d shards are used", len(seen), of)
-		}
-	}
+	config := f.Folder.Config()
+	config.CRLShards = n
+	raw, err := toml.Marshal(config)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(f.dir, "ca.toml"), raw, 0o600))
+	f.Authority = f.open(t)
 }
 
 // TestCRLNumbersGrow, also where the last lists were lost with a restored copy.
@@ -178,7 +176,7 @@ func TestCRLNumbersGrow(t *testing.T) {
 	f := newFixture(t)
 	var last int64
 	for range 3 {
-		list, err := f.SignCRL(t.Context()) // all within one second
+		list, err := f.Life.SignCRL(t.Context(), audit.Local(""), "") // all within one second
 		must(t, err)
 		if list.Number <= last || f.parse(t, list).Number.Int64() != list.Number {
 			t.Errorf("list %d after %d", list.Number, last)
@@ -187,7 +185,7 @@ func TestCRLNumbersGrow(t *testing.T) {
 	}
 	f.clock.add(time.Hour)
 	must(t, exec(t, f, `DELETE FROM ca_crls WHERE issuer = $1`, issuingName))
-	list, err := f.open(t).CRL(t.Context(), issuingName)
+	list, err := f.open(t).Life.CRL(t.Context(), issuingName)
 	must(t, err)
 	if list.Number <= last {
 		t.Errorf("list %d after %d and a restored copy", list.Number, last)
@@ -202,7 +200,7 @@ func TestListThatDidNotChange(t *testing.T) {
 	if again := f.serve(t, http.MethodGet, "/crl/issuing-1.crl", known, nil); again.status != http.StatusNotModified || len(again.body) != 0 {
 		t.Errorf("status %d with %d bytes", again.status, len(again.body))
 	}
-	_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(f.enrol(t).sign.SerialNumber)})
+	_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(f.enrol(t).sign.SerialNumber)})
 	must(t, err)
 	if again := f.serve(t, http.MethodGet, "/crl/issuing-1.crl", known, nil); again.status != http.StatusOK || len(again.body) == 0 {
 		t.Errorf("after a revocation: status %d with %d bytes", again.status, len(again.body))
@@ -211,21 +209,21 @@ func TestListThatDidNotChange(t *testing.T) {
 
 func TestOldListsAreForgotten(t *testing.T) {
 	f := newFixture(t)
-	var newest *CRL
+	var newest *status.CRL
 	for range 3 * keptCRLs {
 		var err error
-		newest, err = f.SignCRL(t.Context())
+		newest, err = f.Life.SignCRL(t.Context(), audit.Local(""), "")
 		must(t, err)
 	}
 	if n := f.count(t, `SELECT count(*) FROM ca_crls WHERE issuer = 'issuing-1'`); n != keptCRLs {
 		t.Errorf("%d lists are kept", n)
 	}
-	list, err := f.open(t).CRL(t.Context(), issuingName)
+	list, err := f.open(t).Life.CRL(t.Context(), issuingName)
 	must(t, err)
 	if !bytes.Equal(list.DER, newest.DER) {
 		t.Error("not the newest")
 	}
-	_, err = f.CRL(t.Context(), rootName)
+	_, err = f.Life.CRL(t.Context(), status.RootName)
 	must(t, err)
 }
 
@@ -235,16 +233,16 @@ func TestExpiredCertificatesLeaveTheList(t *testing.T) {
 	f := newFixture(t)
 	short := func() *smx509.Certificate {
 		p := newPhone(t, f.clock, f.code(t, 48*time.Hour))
-		raw, err := f.Enrol(t.Context(), p.call(t))
+		raw, err := f.Life.Enrol(t.Context(), p.call(t))
 		must(t, err)
 		return p.read(t, raw).sign
 	}
 	revoke := func(cert *smx509.Certificate) {
-		_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(cert.SerialNumber)})
+		_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber)})
 		must(t, err)
 	}
 	listed := func(cert *smx509.Certificate) bool {
-		list, err := f.SignCRL(t.Context())
+		list, err := f.Life.SignCRL(t.Context(), audit.Local(""), "")
 		must(t, err)
 		status, err := f.parse(t, list).Status(cert)
 		must(t, err)
@@ -274,7 +272,7 @@ func TestExpiredCertificatesLeaveTheList(t *testing.T) {
 	if listed(late) {
 		t.Error("listed for ever")
 	}
-	answer, err := f.OCSP(t.Context(), ask(t, early, f.Issuing(), nil))
+	answer, err := f.Life.OCSP(t.Context(), ask(t, early, f.Status.Current().Certificate(), nil))
 	must(t, err)
 	if status := f.judge(t, answer.DER, early, nil); status.State != trust.Revoked {
 		t.Errorf("OCSP has forgotten it: %v", status.State)
@@ -286,18 +284,18 @@ func TestHoldOnLists(t *testing.T) {
 	e := f.enrol(t)
 	serial := trust.SerialHex(e.sign.SerialNumber)
 	look := func() *trust.Status {
-		list, err := f.CRL(t.Context(), pointer(t, e.sign))
+		list, err := f.Life.CRL(t.Context(), pointer(t, e.sign))
 		must(t, err)
 		status, err := f.parse(t, list).Status(e.sign)
 		must(t, err)
 		return status
 	}
-	_, err := f.Hold(t.Context(), Hold{Serial: serial})
+	_, err := f.Life.Hold(t.Context(), audit.Local(""), life.Hold{Serial: serial})
 	must(t, err)
 	if status := look(); status.State != trust.Revoked || status.Reason != trust.CertificateHold {
 		t.Errorf("on hold: %+v", status)
 	}
-	_, err = f.Resume(t.Context(), Hold{Serial: serial})
+	_, err = f.Life.Resume(t.Context(), audit.Local(""), life.Hold{Serial: serial})
 	must(t, err)
 	if status := look(); status.State != trust.Good {
 		t.Errorf("resumed: %+v", status)
@@ -308,12 +306,12 @@ func TestInvalidityDate(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	serial := trust.SerialHex(e.sign.SerialNumber)
-	_, err := f.Revoke(t.Context(), Revocation{Serial: serial, Reason: trust.KeyCompromise, Since: f.clock.Now().Add(time.Hour)})
+	_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: serial, Reason: trust.KeyCompromise, Since: f.clock.Now().Add(time.Hour)})
 	refusedWith(t, err, protocol.CodeMalformed)
 	since := f.clock.Now().Add(-40 * time.Hour)
-	_, err = f.Revoke(t.Context(), Revocation{Serial: serial, Reason: trust.KeyCompromise, Since: since})
+	_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: serial, Reason: trust.KeyCompromise, Since: since})
 	must(t, err)
-	list, err := f.SignCRL(t.Context())
+	list, err := f.Life.SignCRL(t.Context(), audit.Local(""), "")
 	must(t, err)
 	status, err := f.parse(t, list).Status(e.sign)
 	must(t, err)
@@ -333,11 +331,11 @@ func TestListsByManyAtOnce(t *testing.T) {
 		certs = append(certs, e.sign, e.encr)
 	}
 	var group sync.WaitGroup
-	for _, a := range []*Authority{f.Authority, other} {
-		for _, name := range a.CRLNames() {
+	for _, a := range []*ca.Authority{f.Authority, other} {
+		for _, name := range a.Status.CRLNames() {
 			group.Go(func() {
 				for range 4 {
-					if _, err := a.CRL(t.Context(), name); err != nil {
+					if _, err := a.Life.CRL(t.Context(), name); err != nil {
 						t.Error(err)
 					}
 				}
@@ -346,14 +344,14 @@ func TestListsByManyAtOnce(t *testing.T) {
 	}
 	group.Go(func() {
 		for _, cert := range certs {
-			if _, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(cert.SerialNumber)}); err != nil {
+			if _, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber)}); err != nil {
 				t.Error(err)
 			}
 		}
 	})
 	group.Wait()
 	for _, cert := range certs {
-		list, err := other.CRL(t.Context(), pointer(t, cert))
+		list, err := other.Life.CRL(t.Context(), pointer(t, cert))
 		must(t, err)
 		status, err := f.parse(t, list).Status(cert)
 		must(t, err)
@@ -368,7 +366,7 @@ func BenchmarkCRL(b *testing.B) {
 	f := newFixture(b)
 	f.fill(b, 20_000)
 	for b.Loop() {
-		list, err := f.SignCRL(b.Context())
+		list, err := f.Life.SignCRL(b.Context(), audit.Local(""), "")
 		must(b, err)
 		b.ReportMetric(float64(len(list.DER)), "bytes")
 	}

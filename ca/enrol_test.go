@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -19,10 +22,10 @@ import (
 func TestEnrolGivesADualCertificate(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Folder.Root()))
 	must(t, err)
 	for usage, leaf := range map[trust.Usage]*smx509.Certificate{trust.Signing: e.sign, trust.Encryption: e.encr} {
-		v, err := store.Verify([]*smx509.Certificate{leaf, f.Issuing()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: usage})
+		v, err := store.Verify([]*smx509.Certificate{leaf, f.Status.Current().Certificate()}, trust.VerifyOptions{Time: f.clock.Now(), Usage: usage})
 		must(t, err)
 		id, err := trust.ReadIdentity(v)
 		must(t, err)
@@ -35,12 +38,12 @@ func TestEnrolGivesADualCertificate(t *testing.T) {
 	if !e.signing.PublicKey.Equal(e.sign.PublicKey) || !e.key.PublicKey.Equal(e.encr.PublicKey) || e.key.Equal(e.signing) {
 		t.Error("keys and certificates do not belong together")
 	}
-	pass, err := protocol.VerifyPass(f.PassKey(), e.answer.Pass, f.clock.Now())
+	pass, err := protocol.VerifyPass(f.Life.PassKey(), e.answer.Pass, f.clock.Now())
 	must(t, err)
-	if pass.Account != e.answer.Account || pass.Account == "" || pass.Iss != f.PassIssuer() {
+	if pass.Account != e.answer.Account || pass.Account == "" || pass.Iss != f.Folder.Config().BaseURL {
 		t.Errorf("pass %+v", pass.Pass)
 	}
-	if len(e.answer.Chain) != 2 || !bytes.Equal(e.answer.Chain[0], f.Issuing().Raw) || !bytes.Equal(e.answer.Chain[1], f.Root().Raw) {
+	if len(e.answer.Chain) != 2 || !bytes.Equal(e.answer.Chain[0], f.Status.Current().Certificate().Raw) || !bytes.Equal(e.answer.Chain[1], f.Folder.Root().Raw) {
 		t.Error("chain is not issuing authority, root")
 	}
 }
@@ -48,17 +51,17 @@ func TestEnrolGivesADualCertificate(t *testing.T) {
 func TestEnrolIsIdempotent(t *testing.T) {
 	f := newFixture(t)
 	p := newPhone(t, f.clock, f.code(t, 0))
-	first, err := f.Enrol(t.Context(), p.call(t))
+	first, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	f.clock.add(40 * 24 * time.Hour) // the code has expired meanwhile
-	second, err := f.open(t).Enrol(t.Context(), p.call(t))
+	second, err := f.open(t).Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	if !bytes.Equal(first, second) {
 		t.Error("the same request gave another answer")
 	}
 	id, code := p.request(t).RequestID, p.request(t).Code
 	p.write(t, id, code) // another PKCS#10 under the same id
-	_, err = f.Enrol(t.Context(), p.call(t))
+	_, err = f.Life.Enrol(t.Context(), p.call(t))
 	refusedWith(t, err, protocol.CodeIssuanceConflict)
 	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 2 {
 		t.Errorf("%d certificates", n)
@@ -78,7 +81,7 @@ func TestEnrolOfOneRequestAtOnce(t *testing.T) {
 		}
 		call := p.call(t)
 		group.Go(func() {
-			raw, err := a.Enrol(t.Context(), call)
+			raw, err := a.Life.Enrol(t.Context(), call)
 			if err != nil {
 				t.Error(err)
 			}
@@ -94,7 +97,7 @@ func TestEnrolOfOneRequestAtOnce(t *testing.T) {
 	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 2 {
 		t.Errorf("%d certificates", n)
 	}
-	report, err := f.VerifyLog(t.Context())
+	report, err := f.Audit.Verify(t.Context())
 	must(t, err)
 	if report.Certificates != 6 {
 		t.Errorf("%d certificates in the log", report.Certificates)
@@ -112,9 +115,9 @@ func TestDeviceKeyIsNoSigningKey(t *testing.T) {
 	must(t, err)
 	body, err := protocol.EncodeJSON(r)
 	must(t, err)
-	_, err = f.Enrol(t.Context(), signedCall(t, p.signing, "", caapi.PathEnrol, body, f.clock.Now()))
+	_, err = f.Life.Enrol(t.Context(), signedCall(t, p.signing, "", caapi.PathEnrol, body, f.clock.Now()))
 	refusedWith(t, err, protocol.CodeMalformed)
-	_, err = f.Enrol(t.Context(), p.call(t)) // the code is still there
+	_, err = f.Life.Enrol(t.Context(), p.call(t)) // the code is still there
 	must(t, err)
 }
 
@@ -132,7 +135,7 @@ func TestOneCodeManyPhones(t *testing.T) {
 		}
 		call := newPhone(t, f.clock, code).call(t)
 		group.Go(func() {
-			_, err := a.Enrol(t.Context(), call)
+			_, err := a.Life.Enrol(t.Context(), call)
 			if err == nil {
 				codes <- ""
 				return
@@ -157,26 +160,26 @@ func TestOneCodeManyPhones(t *testing.T) {
 func TestEnrolRefuses(t *testing.T) {
 	f := newFixture(t)
 	used := newPhone(t, f.clock, f.code(t, 0))
-	_, err := f.Enrol(t.Context(), used.call(t))
+	_, err := f.Life.Enrol(t.Context(), used.call(t))
 	must(t, err)
 
 	thief := newPhone(t, f.clock, used.request(t).Code)
-	_, err = f.Enrol(t.Context(), thief.call(t))
+	_, err = f.Life.Enrol(t.Context(), thief.call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 
-	_, err = f.Enrol(t.Context(), newPhone(t, f.clock, "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH").call(t))
+	_, err = f.Life.Enrol(t.Context(), newPhone(t, f.clock, "AAAABBBBCCCCDDDDEEEEFFFFGGGGHHHH").call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 
 	late := newPhone(t, f.clock, f.code(t, 0))
-	f.clock.add(defaultExpiry)
-	_, err = f.Enrol(t.Context(), late.call(t))
+	f.clock.add(7 * 24 * time.Hour)
+	_, err = f.Life.Enrol(t.Context(), late.call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 
 	again := newPhone(t, f.clock, f.code(t, 0))
 	again.signing = used.signing // a key that has a certificate
 	id := again.request(t).RequestID
 	again.write(t, id, f.code(t, 0))
-	_, err = f.Enrol(t.Context(), again.call(t))
+	_, err = f.Life.Enrol(t.Context(), again.call(t))
 	refusedWith(t, err, protocol.CodeIssuanceConflict)
 
 	for name, change := range map[string]func(*caapi.EnrolRequest){
@@ -190,7 +193,7 @@ func TestEnrolRefuses(t *testing.T) {
 			r.CSR = csrOf(t, key)
 		},
 		"huge PKCS#10": func(r *caapi.EnrolRequest) {
-			der, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{DNSNames: []string{strings.Repeat("a", maxCSR)}}, again.signing)
+			der, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{DNSNames: []string{strings.Repeat("a", 4<<10)}}, again.signing)
 			must(t, err)
 			r.CSR = der
 		},
@@ -203,7 +206,7 @@ func TestEnrolRefuses(t *testing.T) {
 		change(&r)
 		p.body, err = protocol.EncodeJSON(r)
 		must(t, err)
-		if _, err := f.Enrol(t.Context(), p.call(t)); protocol.CodeOf(err) != protocol.CodeMalformed {
+		if _, err := f.Life.Enrol(t.Context(), p.call(t)); protocol.CodeOf(err) != protocol.CodeMalformed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -222,22 +225,22 @@ func TestEnrolNeedsTheDeviceKey(t *testing.T) {
 	other := newPhone(t, f.clock, f.code(t, 0))
 	stolen := p.call(t)
 	stolen.Proof = signedCall(t, other.device, "", caapi.PathEnrol, p.body, f.clock.Now()).Proof
-	_, err := f.Enrol(t.Context(), stolen)
+	_, err := f.Life.Enrol(t.Context(), stolen)
 	refusedWith(t, err, protocol.CodeUnauthorized)
 	altered := p.call(t)
 	altered.Body = other.body
-	_, err = f.Enrol(t.Context(), altered)
+	_, err = f.Life.Enrol(t.Context(), altered)
 	refusedWith(t, err, protocol.CodeUnauthorized)
 	elsewhere := p.call(t)
 	elsewhere.Path = caapi.PathPass
-	_, err = f.Enrol(t.Context(), elsewhere)
+	_, err = f.Life.Enrol(t.Context(), elsewhere)
 	refusedWith(t, err, protocol.CodeUnauthorized)
 	old := p.call(t)
 	f.clock.add(protocol.MaxSkew + time.Second)
-	_, err = f.Enrol(t.Context(), old)
+	_, err = f.Life.Enrol(t.Context(), old)
 	refusedWith(t, err, protocol.CodeClockSkew)
 	// none of them used the code up
-	_, err = f.Enrol(t.Context(), p.call(t))
+	_, err = f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 }
 
@@ -247,7 +250,7 @@ func TestSecondCertificateOfOneDeviceKeepsTheAccount(t *testing.T) {
 	p := newPhone(t, f.clock, f.code(t, 0))
 	p.device = first.device
 	p.write(t, p.request(t).RequestID, f.code(t, 0))
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	if second := p.read(t, raw); second.answer.Account != first.answer.Account || second.answer.Lineage == first.answer.Lineage {
 		t.Errorf("account %s and %s, lineage %s and %s", first.answer.Account, second.answer.Account, first.answer.Lineage, second.answer.Lineage)
@@ -261,19 +264,19 @@ func TestOneDeviceHasOneAccount(t *testing.T) {
 	second.device = first.device
 	second.write(t, second.request(t).RequestID, second.request(t).Code)
 	crashed := f.open(t)
-	crashed.stopAt(stepPending)
-	if _, err := crashed.Enrol(t.Context(), first.call(t)); !errors.Is(err, errCrash) {
+	stopAt(crashed, stepPending)
+	if _, err := crashed.Life.Enrol(t.Context(), first.call(t)); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
 	accounts := make(map[string]bool)
 	for _, p := range []*phone{second, first} {
-		raw, err := f.Enrol(t.Context(), p.call(t))
+		raw, err := f.Life.Enrol(t.Context(), p.call(t))
 		must(t, err)
 		e := p.read(t, raw)
 		accounts[e.answer.Account] = true
-		answer, err := f.RenewPass(t.Context(), signedCall(t, p.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), f.clock.Now()))
+		answer, err := f.Life.RenewPass(t.Context(), signedCall(t, p.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), f.clock.Now()))
 		must(t, err)
-		pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+		pass, err := protocol.VerifyPass(f.Life.PassKey(), answer.Pass, f.clock.Now())
 		must(t, err)
 		accounts[pass.Account] = true
 	}
@@ -288,13 +291,13 @@ func TestRefusedByAnother(t *testing.T) {
 	f := newFixture(t)
 	p := newPhone(t, f.clock, f.code(t, 0))
 	slow := f.open(t)
-	slow.stop = func(step string) error {
+	slow.StopWith(func(step string) error {
 		if step != stepSigned {
 			return nil
 		}
 		return exec(t, f, `UPDATE ca_issuances SET state = 'refused', refusal = 'lint x: y'`)
-	}
-	raw, err := slow.Enrol(t.Context(), p.call(t))
+	})
+	raw, err := slow.Life.Enrol(t.Context(), p.call(t))
 	refusedWith(t, err, protocol.CodeLintFailed)
 	if raw != nil {
 		t.Errorf("answer %s", raw)
@@ -304,11 +307,11 @@ func TestRefusedByAnother(t *testing.T) {
 // TestLintEndsAnIssuance: the code was good when it was made, but now the
 // certificates would outlive their issuer.
 func TestLintEndsAnIssuance(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.IssuingYears = 1 })
+	f := newFixture(t, func(c *folder.Config) { c.IssuingYears = 1 })
 	p := newPhone(t, f.clock, f.code(t, 360*24*time.Hour))
 	f.clock.add(6 * 24 * time.Hour)
 	for range 2 {
-		_, err := f.Enrol(t.Context(), p.call(t))
+		_, err := f.Life.Enrol(t.Context(), p.call(t))
 		refusedWith(t, err, protocol.CodeLintFailed)
 	}
 	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE issuance <> ''`); n != 0 {
@@ -317,25 +320,25 @@ func TestLintEndsAnIssuance(t *testing.T) {
 	if n := f.count(t, `SELECT count(*) FROM ca_audit WHERE event = 'issuance.refused'`); n != 1 {
 		t.Errorf("%d refusals in the log", n)
 	}
-	_, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: 360 * 24 * time.Hour})
+	_, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: adminSubject(), Validity: 360 * 24 * time.Hour})
 	refusedWith(t, err, protocol.CodeLintFailed)
 }
 
 func TestCodeForSubjectsThatCannotBe(t *testing.T) {
 	f := newFixture(t)
-	for name, change := range map[string]func(*CodeRequest){
-		"no name":                  func(r *CodeRequest) { r.Subject.Name = "" },
-		"name with a line break":   func(r *CodeRequest) { r.Subject.Name = "a\nb" },
-		"no kind":                  func(r *CodeRequest) { r.Subject.Kind = "" },
-		"unknown role":             func(r *CodeRequest) { r.Subject.Role = "root" },
-		"short credit code":        func(r *CodeRequest) { r.Subject.CreditCode = "123" },
-		"person with organisation": func(r *CodeRequest) { r.Subject.Kind = "person" },
-		"four years":               func(r *CodeRequest) { r.Validity = 4 * 366 * 24 * time.Hour },
-		"expiry of a year":         func(r *CodeRequest) { r.Expires = 365 * 24 * time.Hour },
+	for name, change := range map[string]func(*life.CodeRequest){
+		"no name":                  func(r *life.CodeRequest) { r.Subject.Name = "" },
+		"name with a line break":   func(r *life.CodeRequest) { r.Subject.Name = "a\nb" },
+		"no kind":                  func(r *life.CodeRequest) { r.Subject.Kind = "" },
+		"unknown role":             func(r *life.CodeRequest) { r.Subject.Role = "root" },
+		"short credit code":        func(r *life.CodeRequest) { r.Subject.CreditCode = "123" },
+		"person with organisation": func(r *life.CodeRequest) { r.Subject.Kind = "person" },
+		"four years":               func(r *life.CodeRequest) { r.Validity = 4 * 366 * 24 * time.Hour },
+		"expiry of a year":         func(r *life.CodeRequest) { r.Expires = 365 * 24 * time.Hour },
 	} {
-		r := CodeRequest{Subject: adminSubject()}
+		r := life.CodeRequest{Subject: adminSubject()}
 		change(&r)
-		if _, err := f.NewEnrolmentCode(t.Context(), r); err == nil || protocol.CodeOf(err) == protocol.CodeInternal {
+		if _, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), r); err == nil || protocol.CodeOf(err) == protocol.CodeInternal {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -344,32 +347,26 @@ func TestCodeForSubjectsThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestCodeIsReadAsPeopleTypeIt(t *testing.T) {
-	if codeDigest("abcd-efgh ijkl") != codeDigest("ABCDEFGHIJKL") || codeDigest("A") == codeDigest("B") {
-		t.Error("digests")
-	}
-}
-
 func TestRenewPass(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	body := []byte(`{"v":1}`)
 	f.clock.add(100 * 24 * time.Hour) // the pass has expired long ago
-	answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	answer, err := f.Life.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	must(t, err)
-	pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+	pass, err := protocol.VerifyPass(f.Life.PassKey(), answer.Pass, f.clock.Now())
 	must(t, err)
 	if pass.Account != e.answer.Account {
 		t.Errorf("account %s", pass.Account)
 	}
 	thief := newPhone(t, f.clock, f.code(t, 0))
-	_, err = f.RenewPass(t.Context(), signedCall(t, thief.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	_, err = f.Life.RenewPass(t.Context(), signedCall(t, thief.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	refusedWith(t, err, protocol.CodeUnauthorized)
 	foreign := newFixture(t)
-	_, err = foreign.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, foreign.clock.Now()))
+	_, err = foreign.Life.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, foreign.clock.Now()))
 	refusedWith(t, err, protocol.CodeUnauthorized)
 	must(t, exec(t, f, `UPDATE ca_devices SET state = 'blocked'`))
-	_, err = f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	_, err = f.Life.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	refusedWith(t, err, protocol.CodeForbidden)
 }
 
@@ -381,9 +378,9 @@ func TestRenewingAllDayWritesLittle(t *testing.T) {
 	body := []byte(`{"v":1}`)
 	exp := make(map[int64]bool)
 	for range 20 {
-		answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+		answer, err := f.Life.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 		must(t, err)
-		pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+		pass, err := protocol.VerifyPass(f.Life.PassKey(), answer.Pass, f.clock.Now())
 		must(t, err)
 		exp[pass.EXP] = true
 		f.clock.add(time.Minute)
@@ -393,9 +390,9 @@ func TestRenewingAllDayWritesLittle(t *testing.T) {
 		t.Errorf("%d passes, %d entries within 20 minutes", len(exp), entries)
 	}
 	f.clock.add(time.Hour)
-	answer, err := f.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	answer, err := f.Life.RenewPass(t.Context(), signedCall(t, e.device, e.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	must(t, err)
-	pass, err := protocol.VerifyPass(f.PassKey(), answer.Pass, f.clock.Now())
+	pass, err := protocol.VerifyPass(f.Life.PassKey(), answer.Pass, f.clock.Now())
 	must(t, err)
 	if exp[pass.EXP] {
 		t.Error("the pass was not renewed after an hour")

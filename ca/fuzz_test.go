@@ -1,19 +1,18 @@
-package ca
+package ca_test
 
 import (
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
-	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
-	"github.com/emmansun/gmsm/sm2"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // ours fails the test when an error escapes that callers could not tell.
@@ -25,41 +24,24 @@ func ours(t *testing.T, err error) {
 	}
 }
 
-func FuzzCSR(f *testing.F) {
-	key, err := sm2.GenerateKey(rand.Reader)
-	must(f, err)
-	der, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
-	must(f, err)
-	f.Add(der)
-	f.Fuzz(func(t *testing.T, der []byte) {
-		spki, err := readCSR(issuance.SM2, der)
-		ours(t, err)
-		if err == nil {
-			if _, err := smx509.ParsePKIXPublicKey(spki); err != nil {
-				t.Fatal("a key that cannot be read again")
-			}
-		}
-	})
-}
-
 func FuzzEnrolment(f *testing.F) {
 	a := newFixture(f)
 	p := newPhone(f, a.clock, a.code(f, 0))
 	f.Add(p.body, p.call(f).Proof)
 	f.Add([]byte(`{"v":1}`), "")
 	f.Fuzz(func(t *testing.T, body []byte, proof string) {
-		_, err := a.Enrol(t.Context(), SignedCall{Path: caapi.PathEnrol, Body: body, Proof: proof})
+		_, err := a.Life.Enrol(t.Context(), life.SignedCall{Path: caapi.PathEnrol, Body: body, Proof: proof})
 		ours(t, err)
-		_, err = a.RenewPass(t.Context(), SignedCall{Path: caapi.PathPass, Body: body, Proof: proof, Pass: proof})
+		_, err = a.Life.RenewPass(t.Context(), life.SignedCall{Path: caapi.PathPass, Body: body, Proof: proof, Pass: proof})
 		ours(t, err)
-		_, err = a.RequestPlatform(t.Context(), SignedCall{Path: caapi.PathPlatformRequests, Body: body, Proof: proof})
+		_, err = a.Registry.RequestPlatform(t.Context(), life.SignedCall{Path: caapi.PathPlatformRequests, Body: body, Proof: proof})
 		ours(t, err)
 	})
 }
 
 func FuzzOCSPPath(f *testing.F) {
 	a := newFixture(f)
-	handler := NewHandler(a.Authority, HandlerOptions{})
+	handler := ca.NewHandler(a.Authority, server.Options{})
 	f.Add("MEIwQDA%2BMDwwOjAJBgUrDgMCGgUABBQ")
 	f.Add("/../%00")
 	f.Fuzz(func(t *testing.T, path string) {

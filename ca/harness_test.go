@@ -1,7 +1,8 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,7 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -22,6 +28,9 @@ import (
 const (
 	testBase       = "http://ca.example"
 	testPassphrase = "a passphrase for tests"
+
+	databaseFile = "ca.db"
+	issuingName  = "issuing-1"
 )
 
 func must(t testing.TB, err error) {
@@ -51,10 +60,15 @@ func (c *testClock) add(d time.Duration) {
 
 // fixture is an authority's folder with its clock and log.
 type fixture struct {
-	*Authority
+	*ca.Authority
 	dir   string
 	clock *testClock
 	log   *lockedBuffer
+	// keys are what the folder gave when it was opened.
+	keys folder.Opened
+	// beside is the database, opened once more.
+	beside *sqldb.DB
+	once   sync.Once
 	// tampered says that the test changed the database by itself.
 	tampered bool
 }
@@ -76,30 +90,55 @@ func (b *lockedBuffer) Bytes() []byte {
 	return bytes.Clone(b.buf.Bytes())
 }
 
-func fastKDF() KDF { return KDF{Time: 1, MemoryKiB: 8, Threads: 1} }
+func fastKDF() folder.KDF { return folder.KDF{Time: 1, MemoryKiB: 8, Threads: 1} }
 
-func newFixture(t testing.TB, change ...func(*Config)) *fixture {
+func newFixture(t testing.TB, change ...func(*folder.Config)) *fixture {
 	t.Helper()
 	f := &fixture{dir: filepath.Join(t.TempDir(), "ca"), clock: &testClock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, log: new(lockedBuffer)}
-	config := DefaultConfig()
+	config := folder.DefaultConfig()
 	config.DocumentationOIDs = true
 	config.BaseURL, config.Database = testBase, testDatabase(t)
 	for _, c := range change {
 		c(&config)
 	}
-	_, err := Init(t.Context(), Ceremony{Dir: f.dir, Config: config, Passphrase: []byte(testPassphrase), KDF: fastKDF(), Now: f.clock.Now})
+	_, err := folder.Init(t.Context(), folder.Ceremony{Dir: f.dir, Config: config, Passphrase: []byte(testPassphrase), KDF: fastKDF(), Now: f.clock.Now})
 	must(t, err)
-	f.Authority = f.open(t)
+	f.Authority = f.openWith(t, ca.Options{}, ca.Seams{Opened: func(o *folder.Opened) { f.keys = *o }})
 	f.verifyAtEnd(t)
 	return f
 }
 
-// open opens the folder once more, as another process would.
-func (f *fixture) open(t testing.TB) *Authority {
+func (f *fixture) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// database is the authority's, as somebody reaches it who goes past the authority.
+func (f *fixture) database(t testing.TB) *sqldb.DB {
 	t.Helper()
-	a, err := Open(t.Context(), f.dir, Options{
-		Passphrase: []byte(testPassphrase), Now: f.clock.Now, Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	f.once.Do(func() {
+		source := sqldb.Source{Location: filepath.Join(f.dir, databaseFile)}
+		if config := f.Folder.Config(); config.Database.URL != "" {
+			source = sqldb.Source{Location: config.Database.URL, Component: folder.Component}
+		}
+		var err error
+		f.beside, err = sqldb.Open(context.WithoutCancel(t.Context()), source)
+		must(t, err)
+		t.Cleanup(func() { must(t, f.beside.Close()) })
 	})
+	return f.beside
+}
+
+// open opens the folder once more, as another process would.
+func (f *fixture) open(t testing.TB) *ca.Authority {
+	t.Helper()
+	return f.openWith(t, ca.Options{}, ca.Seams{})
+}
+
+// openWith is open with further options, and with seams.
+func (f *fixture) openWith(t testing.TB, o ca.Options, s ca.Seams) *ca.Authority {
+	t.Helper()
+	o.Passphrase, o.Now, o.Logger = []byte(testPassphrase), f.clock.Now, f.logger()
+	a, err := ca.OpenWith(t.Context(), f.dir, o, s)
 	must(t, err)
 	t.Cleanup(func() { must(t, a.Close()) })
 	return a
@@ -145,21 +184,21 @@ func (p *phone) request(t testing.TB) caapi.EnrolRequest {
 }
 
 // call signs the request as it stands.
-func (p *phone) call(t testing.TB) SignedCall {
+func (p *phone) call(t testing.TB) life.SignedCall {
 	t.Helper()
 	return signedCall(t, p.device, "", caapi.PathEnrol, p.body, p.clock.Now())
 }
 
-func signedCall(t testing.TB, key crypto.Signer, pass, path string, body []byte, now time.Time) SignedCall {
+func signedCall(t testing.TB, key crypto.Signer, pass, path string, body []byte, now time.Time) life.SignedCall {
 	t.Helper()
 	proof, err := protocol.NewProof(key, pass, protocol.Call{Method: http.MethodPost, URL: testBase + path, Body: body}, now)
 	must(t, err)
-	return SignedCall{Path: path, Body: body, Pass: pass, Proof: proof}
+	return life.SignedCall{Path: path, Body: body, Pass: pass, Proof: proof}
 }
 
 func (f *fixture) code(t testing.TB, validity time.Duration) string {
 	t.Helper()
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: validity})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: adminSubject(), Validity: validity})
 	must(t, err)
 	return file.Code
 }
@@ -180,7 +219,7 @@ type enrolled struct {
 func (f *fixture) enrol(t testing.TB) *enrolled {
 	t.Helper()
 	p := newPhone(t, f.clock, f.code(t, 0))
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	return p.read(t, raw)
 }
@@ -206,6 +245,6 @@ func refusedWith(t testing.TB, err error, code protocol.Code) {
 func (f *fixture) count(t testing.TB, query string) int {
 	t.Helper()
 	var n int
-	must(t, f.db.Reader().QueryRowContext(t.Context(), query).Scan(&n))
+	must(t, f.database(t).Reader().QueryRowContext(t.Context(), query).Scan(&n))
 	return n
 }

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -14,9 +14,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 )
+
+// maxAPIBody is the longest body that the API takes, in bytes.
+const maxAPIBody = 16 << 10
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
@@ -29,7 +34,7 @@ func (f *fixture) serve(t testing.TB, method, target string, header http.Header,
 		request.Header[name] = values
 	}
 	recorder := httptest.NewRecorder()
-	NewHandler(f.Authority, HandlerOptions{AppOrigins: []string{appOrigin}}).ServeHTTP(recorder, request)
+	ca.NewHandler(f.Authority, server.Options{AppOrigins: []string{appOrigin}}).ServeHTTP(recorder, request)
 	theDescription(t).check(t, request, body, recorder)
 	return reply{recorder.Code, recorder.Header(), recorder.Body.Bytes()}
 }
@@ -57,7 +62,7 @@ func TestHTTPEnrol(t *testing.T) {
 	}
 	var info caapi.Info
 	must(t, protocol.DecodeJSON(f.serve(t, "GET", caapi.PathInfo, nil, nil).body, &info))
-	if len(info.Roots) != 1 || !bytes.Equal(info.Roots[0].Certificate, f.Root().Raw) || info.PassAlg != protocol.AlgSM2 {
+	if len(info.Roots) != 1 || !bytes.Equal(info.Roots[0].Certificate, f.Folder.Root().Raw) || info.PassAlg != protocol.AlgSM2 {
 		t.Errorf("info %+v", info)
 	}
 }
@@ -94,7 +99,7 @@ func TestHTTPRefusals(t *testing.T) {
 func TestHTTPOCSP(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	question := ask(t, e.sign, f.Issuing(), nil)
+	question := ask(t, e.sign, f.Status.Current().Certificate(), nil)
 	text := base64.StdEncoding.EncodeToString(question)
 	posted := f.serve(t, "POST", caapi.PathOCSP, http.Header{"Content-Type": {"application/ocsp-request"}}, question)
 	f.judge(t, posted.body, e.sign, nil)
@@ -109,7 +114,7 @@ func TestHTTPOCSP(t *testing.T) {
 		}
 		f.judge(t, r.body, e.sign, nil)
 	}
-	nonce := f.serve(t, "GET", caapi.PathOCSP+"/"+url.QueryEscape(base64.StdEncoding.EncodeToString(ask(t, e.sign, f.Issuing(), []byte("12345678")))), nil, nil)
+	nonce := f.serve(t, "GET", caapi.PathOCSP+"/"+url.QueryEscape(base64.StdEncoding.EncodeToString(ask(t, e.sign, f.Status.Current().Certificate(), []byte("12345678")))), nil, nil)
 	if nonce.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("with a nonce: %v", nonce.Header)
 	}
@@ -127,7 +132,7 @@ func TestHTTPPublishedFiles(t *testing.T) {
 	if list.status != http.StatusOK || list.Header.Get("Content-Type") != "application/pkix-crl" || list.Header.Get("ETag") != fmt.Sprintf(`"issuing-1-%d"`, f.clock.Now().Unix()) {
 		t.Errorf("list: %d, %v", list.status, list.Header)
 	}
-	for name, want := range map[string][]byte{"root": f.Root().Raw, "issuing-1": f.Issuing().Raw} {
+	for name, want := range map[string][]byte{"root": f.Folder.Root().Raw, "issuing-1": f.Status.Current().Certificate().Raw} {
 		r := f.serve(t, "GET", "/certs/"+name+".cer", nil, nil)
 		if !bytes.Equal(r.body, want) || r.Header.Get("Content-Type") != "application/pkix-cert" {
 			t.Errorf("certificate %s: %v", name, r.Header)
@@ -136,7 +141,7 @@ func TestHTTPPublishedFiles(t *testing.T) {
 	if r := f.serve(t, "GET", "/readyz", nil, nil); r.status != http.StatusOK {
 		t.Errorf("readyz: %d", r.status)
 	}
-	must(t, f.db.Reader().Close())
+	must(t, f.Close())
 	if r := f.serve(t, "GET", "/readyz", nil, nil); r.status != http.StatusServiceUnavailable {
 		t.Errorf("readyz without a database: %d", r.status)
 	}
@@ -162,7 +167,7 @@ func TestHTTPCrossOrigin(t *testing.T) {
 func TestHTTPSlowBodiesTakeNoSlot(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	handler := NewHandler(f.Authority, HandlerOptions{Concurrent: 1})
+	handler := ca.NewHandler(f.Authority, server.Options{Concurrent: 1})
 	for _, path := range []string{caapi.PathEnrol, caapi.PathOCSP} {
 		reading, body := newSlowBody()
 		done := make(chan struct{})
@@ -172,7 +177,7 @@ func TestHTTPSlowBodiesTakeNoSlot(t *testing.T) {
 		}()
 		<-reading
 		recorder := httptest.NewRecorder()
-		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "POST", path, bytes.NewReader(ask(t, e.sign, f.Issuing(), nil))))
+		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "POST", path, bytes.NewReader(ask(t, e.sign, f.Status.Current().Certificate(), nil))))
 		if recorder.Code == http.StatusServiceUnavailable {
 			t.Errorf("%s: shed for a caller who sends nothing", path)
 		}
@@ -208,33 +213,8 @@ func TestHTTPNeverSaysYesToACallThatWasBrokenOff(t *testing.T) {
 	p := newPhone(t, f.clock, f.code(t, 0))
 	request := httptest.NewRequestWithContext(ctx, "POST", caapi.PathEnrol, bytes.NewReader(p.body))
 	request.Header.Set(protocol.HeaderProof, p.call(t).Proof)
-	NewHandler(f.Authority, HandlerOptions{}).ServeHTTP(recorder, request)
+	ca.NewHandler(f.Authority, server.Options{}).ServeHTTP(recorder, request)
 	if recorder.Code != http.StatusServiceUnavailable {
 		t.Errorf("status %d: %s", recorder.Code, recorder.Body)
-	}
-}
-
-// TestHTTPShedsLoad: with every slot taken a call is refused at once, with a
-// time to come back.
-func TestHTTPShedsLoad(t *testing.T) {
-	f := newFixture(t)
-	s := &server{a: f.Authority, slots: make(chan struct{}, 1)}
-	entered, leave := make(chan struct{}), make(chan struct{})
-	handler := s.testRoute(func() { close(entered); <-leave })
-	done := make(chan int)
-	go func() {
-		recorder := httptest.NewRecorder()
-		handler.ServeHTTP(recorder, httptest.NewRequest("POST", "/", nil))
-		done <- recorder.Code
-	}()
-	<-entered
-	recorder := httptest.NewRecorder()
-	handler.ServeHTTP(recorder, httptest.NewRequest("POST", "/", nil))
-	if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") != "1" {
-		t.Errorf("status %d, %v", recorder.Code, recorder.Header())
-	}
-	close(leave)
-	if code := <-done; code != http.StatusOK {
-		t.Errorf("the first call got %d", code)
 	}
 }

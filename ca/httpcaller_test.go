@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -14,7 +16,7 @@ import (
 // trusted proxy, and nobody chooses that by headers of their own.
 func TestCallersBehindAProxy(t *testing.T) {
 	f := newFixture(t)
-	e := NewHandler(f.Authority, HandlerOptions{Limits: Limits{TrustedProxies: []string{"127.0.0.1"}}})
+	e := ca.NewHandler(f.Authority, server.Options{Limits: server.Limits{TrustedProxies: []string{"127.0.0.1"}}})
 	for _, call := range []struct {
 		from  string
 		lines []string
@@ -45,7 +47,7 @@ func TestCallersBehindAProxy(t *testing.T) {
 // another address.
 func TestLimitIgnoresRealIP(t *testing.T) {
 	f := newFixture(t)
-	e := NewHandler(f.Authority, HandlerOptions{Limits: Limits{TrustedProxies: []string{"127.0.0.1"}, PerSecond: 1, Burst: 1}})
+	e := ca.NewHandler(f.Authority, server.Options{Limits: server.Limits{TrustedProxies: []string{"127.0.0.1"}, PerSecond: 1, Burst: 1}})
 	for i, spoofed := range []string{"203.0.113.1", "203.0.113.2"} {
 		request := httptest.NewRequestWithContext(t.Context(), "GET", caapi.PathInfo, http.NoBody)
 		request.RemoteAddr = "127.0.0.1:99"

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,7 +6,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -14,15 +17,17 @@ import (
 // number stands nowhere in the authority's folder.
 func TestIdentityNumberInNoFile(t *testing.T) {
 	const number = "11010519491231002X"
-	f := newFixture(t, func(c *Config) { c.Database, c.OrganisationIdentity = Database{}, issuance.IdentityHashed })
+	f := newFixture(t, func(c *folder.Config) {
+		c.Database, c.OrganisationIdentity = folder.Database{}, issuance.IdentityHashed
+	})
 	subject := adminSubject()
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: subject, IdentityNumber: number})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: subject, IdentityNumber: number})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	e := p.read(t, raw)
-	want, err := issuance.MarkIdentity(issuance.IdentityHashed, f.identityKey, number)
+	want, err := issuance.MarkIdentity(issuance.IdentityHashed, f.keys.Identity, number)
 	must(t, err)
 	for name, der := range map[string][]byte{"signing": e.sign.Raw, "encryption": e.encr.Raw} {
 		if !bytes.Contains(der, want.Value) || bytes.Contains(der, []byte(number)) {
@@ -38,6 +43,6 @@ func TestIdentityNumberInNoFile(t *testing.T) {
 			t.Errorf("%s holds the number", entry.Name())
 		}
 	}
-	_, err = f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: subject, IdentityNumber: "110105194912310021"})
+	_, err = f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: subject, IdentityNumber: "110105194912310021"})
 	refusedWith(t, err, protocol.CodeMalformed)
 }

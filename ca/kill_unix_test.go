@@ -1,6 +1,6 @@
 //go:build unix
 
-package ca
+package ca_test
 
 import (
 	"encoding/json"
@@ -13,13 +13,16 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/life"
 )
 
 // childCall is what a killed process is told.
 type childCall struct {
 	Dir  string
 	Step string
-	Call SignedCall
+	Call life.SignedCall
 	Now  int64
 }
 
@@ -34,18 +37,18 @@ func TestKilledChild(t *testing.T) {
 	}
 	var c childCall
 	must(t, json.Unmarshal([]byte(told), &c))
-	a, err := Open(t.Context(), c.Dir, Options{
+	a, err := ca.Open(t.Context(), c.Dir, ca.Options{
 		Passphrase: []byte(testPassphrase), Now: func() time.Time { return time.Unix(c.Now, 0) }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	must(t, err)
-	a.stop = func(step string) error {
+	a.StopWith(func(step string) error {
 		if step == c.Step {
 			must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 			select {} // the signal ends it
 		}
 		return nil
-	}
-	_, err = a.Enrol(t.Context(), c.Call)
+	})
+	_, err = a.Life.Enrol(t.Context(), c.Call)
 	t.Fatalf("the process outlived step %s: %v", c.Step, err)
 }
 
@@ -63,7 +66,7 @@ func TestKillAtEachStep(t *testing.T) {
 }
 
 // killAt has another process make the call and kills it at the step.
-func (f *fixture) killAt(t *testing.T, step string, call SignedCall) {
+func (f *fixture) killAt(t *testing.T, step string, call life.SignedCall) {
 	t.Helper()
 	told, err := json.Marshal(childCall{Dir: f.dir, Step: step, Call: call, Now: f.clock.Now().Unix()})
 	must(t, err)

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,7 +6,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 )
@@ -19,10 +22,10 @@ type lifeOperation struct {
 
 func operations() []lifeOperation {
 	return []lifeOperation{
-		{opRenew, func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile { return f.renewal(t, e, 1) }},
-		{opChange, func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile { return f.change(t, e) }},
-		{opReissue, func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile {
-			return f.reissue(t, e, func(r *Reissue) { r.NewEncryptionKey = true })
+		{"renew", func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile { return f.renewal(t, e, 1) }},
+		{"change", func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile { return f.change(t, e) }},
+		{"reissue", func(t testing.TB, f *fixture, e *enrolled) *caapi.EnrolmentFile {
+			return f.reissue(t, e, func(r *life.Reissue) { r.NewEncryptionKey = true })
 		}},
 	}
 }
@@ -38,9 +41,9 @@ func (o lifeOperation) begin(t testing.TB, f *fixture) (*enrolled, *phone) {
 // oldState is what the predecessor is when its successor is issued.
 func oldState(operation string) (trust.State, trust.Reason) {
 	switch operation {
-	case opChange:
+	case "change":
 		return trust.Revoked, trust.AffiliationChanged
-	case opReissue:
+	case "reissue":
 		return trust.Revoked, trust.Superseded
 	}
 	return trust.Good, 0
@@ -58,13 +61,13 @@ func (f *fixture) afterLifeCrash(t *testing.T, e *enrolled, p *phone, operation 
 	if !issued {
 		f.wantStatus(t, e.sign, trust.Good, 0) // never revoked without its successor
 	}
-	if _, err := f.Reconcile(t.Context()); err != nil {
+	if _, err := f.Life.Reconcile(t.Context()); err != nil {
 		t.Error(err)
 	}
 	f.sound(t)
-	first, err := f.Enrol(t.Context(), p.call(t))
+	first, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
-	again, err := f.open(t).Enrol(t.Context(), p.call(t))
+	again, err := f.open(t).Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	if !bytes.Equal(first, again) {
 		t.Error("two answers to one request")
@@ -76,7 +79,7 @@ func (f *fixture) afterLifeCrash(t *testing.T, e *enrolled, p *phone, operation 
 	if got := f.count(t, leaves); got != 4 {
 		t.Errorf("%d certificates in the end", got)
 	}
-	if got, want := f.count(t, `SELECT count(*) FROM kmc_keys`), map[bool]int{true: 2, false: 1}[operation == opReissue]; got != want {
+	if got, want := f.count(t, `SELECT count(*) FROM kmc_keys`), map[bool]int{true: 2, false: 1}[operation == "reissue"]; got != want {
 		t.Errorf("%d key records, want %d", got, want)
 	}
 	f.sound(t)
@@ -91,8 +94,8 @@ func TestCrashTheLifeAtEachStep(t *testing.T) {
 				f := newFixture(t)
 				e, p := operation.begin(t, f)
 				crashed := f.open(t)
-				crashed.stopAt(step)
-				if _, err := crashed.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
+				stopAt(crashed, step)
+				if _, err := crashed.Life.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
 					t.Fatalf("no crash at %s: %v", step, err)
 				}
 				f.afterLifeCrash(t, e, p, operation.name, step == stepIssued)
@@ -105,22 +108,22 @@ func TestCrashTheLifeAtEachStep(t *testing.T) {
 func TestAnotherRequestUnderTheId(t *testing.T) {
 	f := newFixture(t)
 	e, p := operations()[0].begin(t, f)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	serial, r := e.serial(), p.request(t)
 	p.write(t, r.RequestID, r.Code) // another PKCS#10
-	_, err = f.Enrol(t.Context(), p.prove(t, e.signing, serial).call(t))
+	_, err = f.Life.Enrol(t.Context(), p.prove(t, e.signing, serial).call(t))
 	refusedWith(t, err, protocol.CodeIssuanceConflict)
 	n := p.read(t, raw)
 	f.wantStatus(t, n.sign, trust.Good, 0)
 	p.write(t, n.answer.RequestID, f.change(t, n).Code) // another operation under the id
-	_, err = f.Enrol(t.Context(), p.prove(t, n.signing, n.serial()).call(t))
+	_, err = f.Life.Enrol(t.Context(), p.prove(t, n.signing, n.serial()).call(t))
 	refusedWith(t, err, protocol.CodeIssuanceConflict)
 	f.sound(t)
 }
 
 // race makes calls at once, over two processes, and counts the outcomes.
-func (f *fixture) race(t *testing.T, calls ...func(a *Authority) error) map[protocol.Code]int {
+func (f *fixture) race(t *testing.T, calls ...func(a *ca.Authority) error) map[protocol.Code]int {
 	t.Helper()
 	other := f.open(t)
 	var mu sync.Mutex
@@ -146,10 +149,10 @@ func (f *fixture) race(t *testing.T, calls ...func(a *Authority) error) map[prot
 }
 
 // enrolling is a call that tells how an enrolment went.
-func enrolling(t *testing.T, p *phone) func(a *Authority) error {
+func enrolling(t *testing.T, p *phone) func(a *ca.Authority) error {
 	call := p.call(t)
-	return func(a *Authority) error {
-		_, err := a.Enrol(t.Context(), call)
+	return func(a *ca.Authority) error {
+		_, err := a.Life.Enrol(t.Context(), call)
 		return err
 	}
 }
@@ -162,7 +165,7 @@ func TestTwoRenewalsAtOnce(t *testing.T) {
 		e := f.enrol(t)
 		f.untilRenewal(e)
 		file := f.renewal(t, e, 1)
-		var calls []func(*Authority) error
+		var calls []func(*ca.Authority) error
 		for range 6 {
 			calls = append(calls, enrolling(t, e.next(t, file)))
 		}
@@ -203,8 +206,8 @@ func TestRevokeAndIssueAtOnce(t *testing.T) {
 			for range 3 {
 				f := newFixture(t)
 				e, p := operation.begin(t, f)
-				outcomes := f.race(t, enrolling(t, p), func(a *Authority) error {
-					_, err := a.Revoke(t.Context(), Revocation{Lineage: e.answer.Lineage, Reason: trust.KeyCompromise})
+				outcomes := f.race(t, enrolling(t, p), func(a *ca.Authority) error {
+					_, err := a.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Lineage: e.answer.Lineage, Reason: trust.KeyCompromise})
 					return err
 				})
 				if outcomes[""] == 0 || outcomes[""]+outcomes[protocol.CodeEnrolmentCode]+outcomes[protocol.CodeCertRevoked] != 2 {
@@ -226,14 +229,14 @@ func TestReconcileGoesOn(t *testing.T) {
 	for range 3 {
 		p := newPhone(t, f.clock, f.code(t, 0))
 		crashed := f.open(t)
-		crashed.stopAt(stepPending)
-		if _, err := crashed.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
+		stopAt(crashed, stepPending)
+		if _, err := crashed.Life.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
 			t.Fatal(err)
 		}
 		phones = append(phones, p)
 	}
 	must(t, exec(t, f, `UPDATE ca_issuances SET spki = $1 WHERE created_at = (SELECT min(created_at) FROM ca_issuances) AND id = (SELECT min(id) FROM ca_issuances)`, []byte{1}))
-	if n, err := f.Reconcile(t.Context()); err != nil || n != 2 {
+	if n, err := f.Life.Reconcile(t.Context()); err != nil || n != 2 {
 		t.Errorf("completed %d: %v", n, err)
 	}
 	if !bytes.Contains(f.log.Bytes(), []byte("an issuance cannot be completed")) {
@@ -241,7 +244,7 @@ func TestReconcileGoesOn(t *testing.T) {
 	}
 	done := 0
 	for _, p := range phones {
-		if _, err := f.Enrol(t.Context(), p.call(t)); err == nil {
+		if _, err := f.Life.Enrol(t.Context(), p.call(t)); err == nil {
 			done++
 		}
 	}

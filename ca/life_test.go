@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -7,12 +7,17 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/migrations"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -49,7 +54,7 @@ func (p *phone) prove(t testing.TB, old *sm2.PrivateKey, serial string) *phone {
 func (f *fixture) follow(t testing.TB, e *enrolled, file *caapi.EnrolmentFile) *enrolled {
 	t.Helper()
 	p := e.next(t, file)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	return p.read(t, raw)
 }
@@ -63,36 +68,49 @@ func (f *fixture) untilRenewal(e *enrolled) {
 
 func (f *fixture) renewal(t testing.TB, e *enrolled, years int) *caapi.EnrolmentFile {
 	t.Helper()
-	file, err := f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: years})
+	file, err := f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: years})
 	must(t, err)
 	return file
 }
 
 func (f *fixture) change(t testing.TB, e *enrolled) *caapi.EnrolmentFile {
 	t.Helper()
-	file, err := f.AuthoriseChange(t.Context(), Change{Serial: e.serial(), Organisation: newName})
+	file, err := f.Life.AuthoriseChange(t.Context(), audit.Local(""), life.Change{Serial: e.serial(), Organisation: newName})
 	must(t, err)
 	return file
 }
 
-func (f *fixture) reissue(t testing.TB, e *enrolled, set ...func(*Reissue)) *caapi.EnrolmentFile {
+func (f *fixture) reissue(t testing.TB, e *enrolled, set ...func(*life.Reissue)) *caapi.EnrolmentFile {
 	t.Helper()
-	r := Reissue{Serial: e.serial()}
+	r := life.Reissue{Serial: e.serial()}
 	for _, s := range set {
 		s(&r)
 	}
-	file, err := f.AuthoriseReissue(t.Context(), r)
+	file, err := f.Life.AuthoriseReissue(t.Context(), audit.Local(""), r)
 	must(t, err)
 	return file
 }
 
 const newName = "示例建设集团有限公司"
 
+// stateOf is the status that the database has of a certificate.
+func (f *fixture) stateOf(t testing.TB, cert *smx509.Certificate) trust.Status {
+	t.Helper()
+	var state string
+	var at int64
+	var reason int
+	must(t, f.database(t).Reader().QueryRowContext(t.Context(), `SELECT state, revoked_at, reason FROM ca_certificates WHERE serial = $1`,
+		trust.SerialHex(cert.SerialNumber)).Scan(&state, &at, &reason))
+	if state == "good" {
+		return trust.Status{State: trust.Good}
+	}
+	return trust.Status{State: trust.Revoked, RevokedAt: time.Unix(at, 0).UTC(), Reason: trust.Reason(reason)}
+}
+
 // wantStatus holds a certificate against what the status service says.
 func (f *fixture) wantStatus(t testing.TB, cert *smx509.Certificate, state trust.State, reason trust.Reason) {
 	t.Helper()
-	status, _, err := f.status(t.Context(), f.issuers.current().name, trust.SerialHex(cert.SerialNumber))
-	must(t, err)
+	status := f.stateOf(t, cert)
 	if status.State != state || status.Reason != reason {
 		t.Errorf("%s is %v (%v), want %v (%v)", trust.SerialHex(cert.SerialNumber), status.State, status.Reason, state, reason)
 	}
@@ -103,7 +121,7 @@ func (f *fixture) wantStatus(t testing.TB, cert *smx509.Certificate, state trust
 // of a lineage is good unless it was renewed.
 func (f *fixture) sound(t testing.TB) {
 	t.Helper()
-	if _, err := f.VerifyLog(t.Context()); err != nil {
+	if _, err := f.Audit.Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
 	f.soundRows(t)
@@ -138,7 +156,7 @@ func (f *fixture) soundRows(t testing.TB) {
 func TestRenew(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	_, err := f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: 1})
+	_, err := f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: 1})
 	refusedWith(t, err, protocol.CodeRenewalClosed)
 	f.untilRenewal(e)
 	n := f.follow(t, e, f.renewal(t, e, 2))
@@ -154,9 +172,9 @@ func TestRenew(t *testing.T) {
 	for _, cert := range []*smx509.Certificate{e.sign, e.encr, n.sign, n.encr} {
 		f.wantStatus(t, cert, trust.Good, 0)
 	}
-	_, err = f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: 1}) // the old one again
+	_, err = f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: 1}) // the old one again
 	refusedWith(t, err, protocol.CodeConflict)
-	_, err = f.AuthoriseRenewal(t.Context(), Renewal{Serial: n.serial(), Years: 1}) // too early again
+	_, err = f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: n.serial(), Years: 1}) // too early again
 	refusedWith(t, err, protocol.CodeRenewalClosed)
 	if n := f.count(t, `SELECT count(*) FROM kmc_keys`); n != 1 {
 		t.Errorf("%d encryption keys", n)
@@ -164,50 +182,20 @@ func TestRenew(t *testing.T) {
 	f.sound(t)
 }
 
-func TestRenewalDates(t *testing.T) {
-	at := func(text string) time.Time {
-		parsed, err := time.Parse(time.RFC3339, text)
-		must(t, err)
-		return parsed
-	}
-	for _, c := range []struct{ end, opens, oneYear string }{
-		{"2026-07-15T12:00:00Z", "2026-04-15T12:00:00Z", "2027-07-15T12:00:00Z"},
-		{"2026-05-31T00:00:00Z", "2026-02-28T00:00:00Z", "2027-05-31T00:00:00Z"},
-		{"2028-05-31T00:00:00Z", "2028-02-29T00:00:00Z", "2029-05-31T00:00:00Z"},
-		{"2028-02-29T23:59:59Z", "2027-11-29T23:59:59Z", "2029-02-28T23:59:59Z"},
-		{"2026-01-01T00:00:00Z", "2025-10-01T00:00:00Z", "2027-01-01T00:00:00Z"},
-	} {
-		if got := RenewalOpens(at(c.end)); !got.Equal(at(c.opens)) {
-			t.Errorf("%s opens %s, want %s", c.end, got, c.opens)
-		}
-		_, err := renewedEnd(at(c.end), 1, at(c.opens).Add(-time.Second))
-		refusedWith(t, err, protocol.CodeRenewalClosed)
-		got, err := renewedEnd(at(c.end), 1, at(c.opens))
-		must(t, err)
-		if !got.Equal(at(c.oneYear)) {
-			t.Errorf("%s renewed ends %s, want %s", c.end, got, c.oneYear)
-		}
-	}
-	for _, years := range []int{0, 4, -1} {
-		_, err := renewedEnd(at("2026-01-01T00:00:00Z"), years, at("2025-12-01T00:00:00Z"))
-		refusedWith(t, err, protocol.CodeMalformed)
-	}
-}
-
 func TestChangeOfName(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
-	for name, c := range map[string]Change{
+	for name, c := range map[string]life.Change{
 		"another organisation": {Serial: e.serial(), Organisation: newName, CreditCode: "91350100M000100Y43"},
 		"the same name":        {Serial: e.serial(), Organisation: adminSubject().Organisation},
 	} {
-		if _, err := f.AuthoriseChange(t.Context(), c); protocol.CodeOf(err) != protocol.CodeConflict {
+		if _, err := f.Life.AuthoriseChange(t.Context(), audit.Local(""), c); protocol.CodeOf(err) != protocol.CodeConflict {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	f.wantStatus(t, e.sign, trust.Good, 0)
 	n := f.follow(t, e, f.change(t, e))
-	id, err := trust.ReadSubject(n.sign, f.OIDs())
+	id, err := trust.ReadSubject(n.sign, f.Folder.OIDs())
 	must(t, err)
 	if id.Organisation != newName || id.CreditCode != adminSubject().CreditCode || id.Lineage != e.answer.Lineage || id.Role != trust.RoleAdmin {
 		t.Errorf("identity %+v", id)
@@ -223,12 +211,12 @@ func TestChangeOfName(t *testing.T) {
 
 func TestChangeOfAPersonsOrganisation(t *testing.T) {
 	f := newFixture(t)
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: caapi.Subject{Kind: "person", Name: "李四"}})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: caapi.Subject{Kind: "person", Name: "李四"}})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
-	_, err = f.AuthoriseChange(t.Context(), Change{Serial: p.read(t, raw).serial(), Organisation: newName})
+	_, err = f.Life.AuthoriseChange(t.Context(), audit.Local(""), life.Change{Serial: p.read(t, raw).serial(), Organisation: newName})
 	refusedWith(t, err, protocol.CodeConflict)
 }
 
@@ -255,16 +243,16 @@ func TestReissueAfterEverything(t *testing.T) {
 	}
 	for i, want := range []*smx509.Certificate{renamed.encr, renewed.encr, first.encr} {
 		found := slices.ContainsFunc(lost.answer.History[0].Chains, func(chain []protocol.Bytes) bool {
-			return bytes.Equal(chain[0], want.Raw) && len(chain) == 3 && bytes.Equal(chain[2], f.Root().Raw)
+			return bytes.Equal(chain[0], want.Raw) && len(chain) == 3 && bytes.Equal(chain[2], f.Folder.Root().Raw)
 		})
 		if !found {
 			t.Errorf("the encryption certificate %d is not in the history", i)
 		}
 	}
 	body := []byte(`{"v":1}`)
-	_, err := f.RenewPass(t.Context(), signedCall(t, first.device, renamed.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	_, err := f.Life.RenewPass(t.Context(), signedCall(t, first.device, renamed.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	refusedWith(t, err, protocol.CodeForbidden)
-	_, err = f.RenewPass(t.Context(), signedCall(t, lost.device, lost.answer.Pass, caapi.PathPass, body, f.clock.Now()))
+	_, err = f.Life.RenewPass(t.Context(), signedCall(t, lost.device, lost.answer.Pass, caapi.PathPass, body, f.clock.Now()))
 	must(t, err)
 	f.sound(t)
 }
@@ -273,7 +261,7 @@ func TestReissueAfterEverything(t *testing.T) {
 // for the new phone, and each release stands in the log.
 func TestReissueWithNewEncryptionKeys(t *testing.T) {
 	f := newFixture(t)
-	fresh := func(r *Reissue) { r.NewEncryptionKey, r.Reason = true, trust.KeyCompromise }
+	fresh := func(r *life.Reissue) { r.NewEncryptionKey, r.Reason = true, trust.KeyCompromise }
 	first := f.enrol(t)
 	second := f.follow(t, first, f.reissue(t, first, fresh))
 	third := f.follow(t, second, f.reissue(t, second, fresh))
@@ -321,7 +309,7 @@ func TestOnlyTheRightPhone(t *testing.T) {
 			file := authorise(f, e)
 			try := func(what string, p *phone) {
 				t.Helper()
-				if _, err := f.Enrol(t.Context(), p.call(t)); protocol.CodeOf(err) != protocol.CodeForbidden {
+				if _, err := f.Life.Enrol(t.Context(), p.call(t)); protocol.CodeOf(err) != protocol.CodeForbidden {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
@@ -344,7 +332,7 @@ func TestOnlyTheRightPhone(t *testing.T) {
 			bare.body, err = protocol.EncodeJSON(moved)
 			must(t, err)
 			try("the proof of another request", bare)
-			if _, err := f.Enrol(t.Context(), e.next(t, file).call(t)); err != nil { // nothing burned the code
+			if _, err := f.Life.Enrol(t.Context(), e.next(t, file).call(t)); err != nil { // nothing burned the code
 				t.Errorf("the right phone: %v", err)
 			}
 			f.sound(t)
@@ -359,13 +347,13 @@ func TestReissueBoundToAPhone(t *testing.T) {
 	must(t, err)
 	spki, err := protocol.MarshalKey(device.Public())
 	must(t, err)
-	file := f.reissue(t, e, func(r *Reissue) { r.Device = protocol.DeviceID(spki) })
-	_, err = f.Enrol(t.Context(), e.next(t, file).call(t))
+	file := f.reissue(t, e, func(r *life.Reissue) { r.Device = protocol.DeviceID(spki) })
+	_, err = f.Life.Enrol(t.Context(), e.next(t, file).call(t))
 	refusedWith(t, err, protocol.CodeForbidden)
 	p := newPhone(t, f.clock, file.Code)
 	p.device = device
 	p.write(t, p.request(t).RequestID, file.Code)
-	_, err = f.Enrol(t.Context(), p.call(t))
+	_, err = f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	f.sound(t)
 }
@@ -375,10 +363,10 @@ func TestReissueNeedsTheCode(t *testing.T) {
 	e := f.enrol(t)
 	file := f.reissue(t, e)
 	second := f.reissue(t, e) // voids the first
-	_, err := f.Enrol(t.Context(), e.next(t, file).call(t))
+	_, err := f.Life.Enrol(t.Context(), e.next(t, file).call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 	n := f.follow(t, e, second)
-	_, err = f.Enrol(t.Context(), e.next(t, second).call(t))
+	_, err = f.Life.Enrol(t.Context(), e.next(t, second).call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
 	f.wantStatus(t, n.sign, trust.Good, 0)
 	if n := f.count(t, `SELECT count(*) FROM ca_codes WHERE digest LIKE '%`+second.Code+`%'`); n != 0 {
@@ -391,24 +379,24 @@ func TestExpiredCannotFollow(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	f.untilRenewal(e)
-	file, err := f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: 1, Expires: 80 * 24 * time.Hour})
+	file, err := f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: 1, Expires: 80 * 24 * time.Hour})
 	must(t, err)
 	f.clock.add(e.sign.NotAfter.Sub(f.clock.Now()))
-	_, err = f.Enrol(t.Context(), e.next(t, file).call(t))
+	_, err = f.Life.Enrol(t.Context(), e.next(t, file).call(t))
 	refusedWith(t, err, protocol.CodeCertExpired)
-	_, err = f.AuthoriseReissue(t.Context(), Reissue{Serial: e.serial()})
+	_, err = f.Life.AuthoriseReissue(t.Context(), audit.Local(""), life.Reissue{Serial: e.serial()})
 	refusedWith(t, err, protocol.CodeCertExpired)
-	_, err = f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: 1})
+	_, err = f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: 1})
 	refusedWith(t, err, protocol.CodeCertExpired)
 }
 
 // destroyer is the server's half of the password assist.
 type destroyer struct {
-	asked []Destruction
+	asked []life.Destruction
 	err   error
 }
 
-func (d *destroyer) DestroyAssist(_ context.Context, what Destruction) error {
+func (d *destroyer) DestroyAssist(_ context.Context, what life.Destruction) error {
 	d.asked = append(d.asked, what)
 	return d.err
 }
@@ -418,7 +406,7 @@ func (d *destroyer) DestroyAssist(_ context.Context, what Destruction) error {
 func TestReissueDestroysAssist(t *testing.T) {
 	f := newFixture(t)
 	d := &destroyer{err: errors.New("the database of the assist is away")}
-	f.assist = d
+	f.Authority = f.openWith(t, ca.Options{Assist: d}, ca.Seams{})
 	e := f.enrol(t)
 	n := f.follow(t, e, f.reissue(t, e))
 	spki, err := protocol.MarshalKey(e.device.Public())
@@ -428,7 +416,7 @@ func TestReissueDestroysAssist(t *testing.T) {
 	}
 	d.err = nil
 	for range 2 {
-		_, err := f.Reconcile(t.Context())
+		_, err := f.Life.Reconcile(t.Context())
 		must(t, err)
 	}
 	if len(d.asked) != 2 || d.asked[1] != d.asked[0] {
@@ -437,7 +425,7 @@ func TestReissueDestroysAssist(t *testing.T) {
 	again := newPhone(t, f.clock, f.reissue(t, n).Code) // the same phone once more: nothing to destroy
 	again.device = n.device
 	again.write(t, again.request(t).RequestID, f.reissue(t, n).Code)
-	_, err = f.Enrol(t.Context(), again.call(t))
+	_, err = f.Life.Enrol(t.Context(), again.call(t))
 	must(t, err)
 	if len(d.asked) != 2 {
 		t.Errorf("asked for %+v", d.asked)
@@ -451,12 +439,12 @@ func TestMigrationFillsLineages(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	crashed := f.open(t)
-	crashed.stopAt(stepPending)
+	stopAt(crashed, stepPending)
 	waiting := newPhone(t, f.clock, f.code(t, 0))
-	if _, err := crashed.Enrol(t.Context(), waiting.call(t)); !errors.Is(err, errCrash) {
+	if _, err := crashed.Life.Enrol(t.Context(), waiting.call(t)); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
-	text, err := migrations.ReadFile("migrations/0004_life.sql")
+	text, err := fs.ReadFile(migrations.Files(), "0004_life.sql")
 	must(t, err)
 	_, fill, found := strings.Cut(string(text), "UPDATE ca_issuances SET device")
 	fill, _, ended := strings.Cut("UPDATE ca_issuances SET device"+fill, "-- What helps")
@@ -468,10 +456,10 @@ func TestMigrationFillsLineages(t *testing.T) {
 	for _, statement := range strings.SplitAfter(fill, ";") {
 		must(t, exec(t, f, statement))
 	}
-	_, err = f.VerifyLog(t.Context()) // the rows are those of the log again
+	_, err = f.Audit.Verify(t.Context()) // the rows are those of the log again
 	must(t, err)
 	f.sound(t)
-	_, err = f.Enrol(t.Context(), waiting.call(t))
+	_, err = f.Life.Enrol(t.Context(), waiting.call(t))
 	must(t, err)
 	f.follow(t, e, f.change(t, e))
 	f.sound(t)

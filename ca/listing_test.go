@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,7 +6,10 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/listing"
 	"github.com/bidseal/bidseal/ca/transparency"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -16,17 +19,19 @@ import (
 // key alone, and a head kept before is continued.
 func TestListingProvesEveryCertificate(t *testing.T) {
 	f := newFixture(t)
-	kept, err := f.TreeHead(t.Context())
+	kept, err := f.Listing.Head(t.Context())
 	must(t, err)
 	e := f.enrol(t)
-	all, err := f.Certificates(t.Context(), "", 100)
+	all, err := f.Status.Certificates(t.Context(), "", 100)
 	must(t, err)
 	for _, c := range all {
 		digest := hex.EncodeToString(protocol.H(c.Definition))
-		for _, which := range []Listed{{Certificate: digest}, {Serial: c.Serial}} {
-			proof, err := f.TreeProof(t.Context(), which, 0)
+		bySerial, err := f.Status.Digest(t.Context(), c.Serial)
+		must(t, err)
+		for _, name := range []string{digest, bySerial} {
+			proof, err := f.Listing.Proof(t.Context(), listing.Listed{Certificate: name}, 0)
 			must(t, err)
-			must(t, transparency.VerifyInclusion(f.AuditKey(), proof))
+			must(t, transparency.VerifyInclusion(f.Audit.Key(), proof))
 			leaf, err := transparency.ReadLeaf(proof.Leaf)
 			must(t, err)
 			if leaf.Digest != digest || leaf.Serial != c.Serial {
@@ -34,14 +39,15 @@ func TestListingProvesEveryCertificate(t *testing.T) {
 			}
 		}
 	}
-	later, err := f.TreeConsistency(t.Context(), kept.Size, uint64(len(all)))
+	later, err := f.Listing.Consistency(t.Context(), kept.Size, uint64(len(all)))
 	must(t, err)
 	if !bytes.Equal(later.First.Root, kept.Root) {
 		t.Error("the listing forgot what it was")
 	}
 	later.First = *kept
-	must(t, transparency.VerifyConsistency(f.AuditKey(), later))
-	if _, err := f.TreeProof(t.Context(), Listed{Serial: trust.SerialHex(e.sign.SerialNumber)}, kept.Size); protocol.CodeOf(err) != protocol.CodeNotFound {
+	must(t, transparency.VerifyConsistency(f.Audit.Key(), later))
+	digest := trust.Digest(e.sign)
+	if _, err := f.Listing.Proof(t.Context(), listing.Listed{Certificate: hex.EncodeToString(digest[:])}, kept.Size); protocol.CodeOf(err) != protocol.CodeNotFound {
 		t.Errorf("in the tree before it was issued: %v", err)
 	}
 }
@@ -51,13 +57,13 @@ func TestListingProvesEveryCertificate(t *testing.T) {
 func TestListingNamesNobody(t *testing.T) {
 	f := newFixture(t)
 	employee := f.enrol(t)
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: caapi.Subject{Kind: "person", Name: "李四"}})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: caapi.Subject{Kind: "person", Name: "李四"}})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	person := p.read(t, raw)
-	leaves, size, err := f.TreeEntries(t.Context(), 0, 100)
+	leaves, size, err := f.Listing.Entries(t.Context(), 0, 100)
 	must(t, err)
 	if size != 8 || len(leaves) != 8 {
 		t.Fatalf("%d of %d leaves", len(leaves), size)
@@ -104,7 +110,7 @@ func TestVerifyLogFindsAnAlteredListing(t *testing.T) {
 			f := newFixture(t)
 			f.enrol(t)
 			must(t, exec(t, f, query))
-			if _, err := f.VerifyLog(t.Context()); !errors.Is(err, ErrLog) {
+			if _, err := f.Audit.Verify(t.Context()); !errors.Is(err, audit.ErrLog) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -11,7 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -26,13 +31,13 @@ type operatorDesk struct {
 	cert *caapi.OperatorCertificate
 }
 
-func (f *fixture) addOperator(t testing.TB, name string, role Role) *operatorDesk {
+func (f *fixture) addOperator(t testing.TB, name string, role registry.Role) *operatorDesk {
 	t.Helper()
 	key, err := sm2.GenerateKey(rand.Reader)
 	must(t, err)
 	csr, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
 	must(t, err)
-	cert, err := f.AddOperator(t.Context(), NewOperator{Name: name, Role: role, CSR: csr})
+	cert, err := f.Registry.AddOperator(t.Context(), audit.Local(""), registry.NewOperator{Name: name, Role: role, CSR: csr})
 	must(t, err)
 	return &operatorDesk{f: f, key: key, cert: cert}
 }
@@ -91,7 +96,7 @@ func requestID(t testing.TB) protocol.Bytes {
 // the code out, and a phone enrols with it.
 func TestOperatorsWorkInTwoHands(t *testing.T) {
 	f := newFixture(t)
-	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	registrar, approver := f.addOperator(t, "registrar", registry.RoleRegistration), f.addOperator(t, "approver", registry.RoleApproval)
 	subject := adminSubject()
 	application := caapi.Application{V: 1, RequestID: requestID(t), Operation: caapi.OperationNew, Subject: &subject, Days: 365}
 	var info caapi.ApplicationInfo
@@ -116,16 +121,16 @@ func TestOperatorsWorkInTwoHands(t *testing.T) {
 	if code := approver.call(t, "POST", path+"/reject", caapi.Decision{V: 1, Reason: "no"}).code(t); code != protocol.CodeConflict {
 		t.Errorf("rejection after the approval: %q", code)
 	}
-	other := f.addOperator(t, "other", RoleRegistration)
+	other := f.addOperator(t, "other", registry.RoleRegistration)
 	if code := other.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeForbidden {
 		t.Errorf("another registrar's code: %q", code)
 	}
 	var lost, file caapi.EnrolmentFile
 	registrar.must200(t, "POST", path+"/code", nil, &lost)
 	registrar.must200(t, "POST", path+"/code", nil, &file)
-	_, err := f.Enrol(t.Context(), newPhone(t, f.clock, lost.Code).call(t))
+	_, err := f.Life.Enrol(t.Context(), newPhone(t, f.clock, lost.Code).call(t))
 	refusedWith(t, err, protocol.CodeEnrolmentCode)
-	_, err = f.Enrol(t.Context(), newPhone(t, f.clock, file.Code).call(t))
+	_, err = f.Life.Enrol(t.Context(), newPhone(t, f.clock, file.Code).call(t))
 	must(t, err)
 	if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
 		t.Errorf("a second code after the first was used: %q", code)
@@ -139,7 +144,7 @@ func TestOperatorsWorkInTwoHands(t *testing.T) {
 // after it, whether or not one was given out before.
 func TestApprovalDoesNotOutliveHold(t *testing.T) {
 	f := newFixture(t)
-	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	registrar, approver := f.addOperator(t, "registrar", registry.RoleRegistration), f.addOperator(t, "approver", registry.RoleApproval)
 	for _, asked := range []int{0, 1, 2} { // codes before the hold; the second application's voids the first's
 		e := f.enrol(t)
 		var paths []string
@@ -154,7 +159,7 @@ func TestApprovalDoesNotOutliveHold(t *testing.T) {
 			var file caapi.EnrolmentFile
 			registrar.must200(t, "POST", path+"/code", nil, &file)
 		}
-		_, err := f.Hold(t.Context(), Hold{Lineage: e.answer.Lineage})
+		_, err := f.Life.Hold(t.Context(), audit.Local(""), life.Hold{Lineage: e.answer.Lineage})
 		must(t, err)
 		for i, path := range paths {
 			if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
@@ -169,7 +174,7 @@ func TestApprovalDoesNotOutliveHold(t *testing.T) {
 func TestHoldWhileACodeIsMade(t *testing.T) {
 	f := newFixture(t)
 	other := f.open(t)
-	registrar, approver := f.addOperator(t, "registrar", RoleRegistration), f.addOperator(t, "approver", RoleApproval)
+	registrar, approver := f.addOperator(t, "registrar", registry.RoleRegistration), f.addOperator(t, "approver", registry.RoleApproval)
 	for _, asked := range []int{0, 1} {
 		e := f.enrol(t)
 		var info caapi.ApplicationInfo
@@ -180,17 +185,17 @@ func TestHoldWhileACodeIsMade(t *testing.T) {
 			var file caapi.EnrolmentFile
 			registrar.must200(t, "POST", path+"/code", nil, &file)
 		}
-		f.stop = func(step string) error {
+		f.StopWith(func(step string) error {
 			if step != stepCodeEnded {
 				return nil
 			}
-			_, err := other.Hold(t.Context(), Hold{Lineage: e.answer.Lineage})
+			_, err := other.Life.Hold(t.Context(), audit.Local(""), life.Hold{Lineage: e.answer.Lineage})
 			return err
-		}
+		})
 		if code := registrar.call(t, "POST", path+"/code", nil).code(t); code != protocol.CodeConflict {
 			t.Errorf("%d codes before: a code after the hold: %q", asked, code)
 		}
-		f.stop = func(string) error { return nil }
+		f.StopWith(nil)
 	}
 	f.sound(t)
 }
@@ -199,8 +204,8 @@ func TestHoldWhileACodeIsMade(t *testing.T) {
 // neither operators nor the authority's own certificates.
 func TestApproversLeaveOperatorsAlone(t *testing.T) {
 	f := newFixture(t)
-	approver, auditor := f.addOperator(t, "approver", RoleApproval), f.addOperator(t, "auditor", RoleAudit)
-	stamps, err := f.TimestampCertificate(t.Context())
+	approver, auditor := f.addOperator(t, "approver", registry.RoleApproval), f.addOperator(t, "auditor", registry.RoleAudit)
+	stamps, err := f.Life.TimestampCertificate(t.Context())
 	must(t, err)
 	for name, serial := range map[string]string{"an auditor": auditor.cert.Serial, "the timestamp authority": trust.SerialHex(stamps.SerialNumber)} {
 		order := caapi.RevocationOrder{V: 1, Serial: serial, Reason: "keyCompromise"}
@@ -215,13 +220,13 @@ func TestApproversLeaveOperatorsAlone(t *testing.T) {
 // the attempt stands in the log.
 func TestOperatorRolesHold(t *testing.T) {
 	f := newFixture(t)
-	desks := map[Role]*operatorDesk{}
-	for _, role := range []Role{RoleRegistration, RoleApproval, RoleRecovery, RoleAudit} {
+	desks := map[registry.Role]*operatorDesk{}
+	for _, role := range []registry.Role{registry.RoleRegistration, registry.RoleApproval, registry.RoleRecovery, registry.RoleAudit} {
 		desks[role] = f.addOperator(t, string(role), role)
 	}
 	refused := 0
-	for _, r := range (&server{}).operatorTable() {
-		path := strings.Replace(r.path, ":id", "0123", 1)
+	for _, r := range operatorRoutes(t) {
+		path := strings.Replace(r.path, "{id}", "0123", 1)
 		for role, desk := range desks {
 			var body any
 			if r.method == "POST" {
@@ -249,7 +254,7 @@ func TestOperatorRolesHold(t *testing.T) {
 // with other certificates, and with operators that are no more.
 func TestOperatorForgeries(t *testing.T) {
 	f := newFixture(t)
-	desk := f.addOperator(t, "auditor", RoleAudit)
+	desk := f.addOperator(t, "auditor", registry.RoleAudit)
 	request, _ := desk.signed(t, "GET", caapi.PathOperators, nil)
 	if r := f.serve(t, "GET", caapi.PathOperators, request.Header, nil); r.status != http.StatusOK {
 		t.Fatalf("%d %s", r.status, r.body)
@@ -274,7 +279,7 @@ func TestOperatorForgeries(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	again := httptest.NewRequestWithContext(t.Context(), "GET", caapi.PathOperators, nil)
 	again.Header = request.Header
-	NewHandler(other, HandlerOptions{}).ServeHTTP(recorder, again)
+	ca.NewHandler(other, server.Options{}).ServeHTTP(recorder, again)
 	if !strings.Contains(recorder.Body.String(), string(protocol.CodeReplayed)) {
 		t.Errorf("replay at another process: %s", recorder.Body)
 	}
@@ -293,23 +298,23 @@ func TestOperatorForgeries(t *testing.T) {
 	if code := phone.call(t, "GET", caapi.PathOperators, nil).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("with a phone's certificate: %q", code)
 	}
-	stranger := newFixture(t).addOperator(t, "stranger", RoleAudit) // of another authority
+	stranger := newFixture(t).addOperator(t, "stranger", registry.RoleAudit) // of another authority
 	stranger.f = f
 	if code := stranger.call(t, "GET", caapi.PathOperators, nil).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("with another authority's certificate: %q", code)
 	}
-	must(t, f.BlockOperator(t.Context(), desk.cert.ID))
-	must(t, f.BlockOperator(t.Context(), desk.cert.ID))
+	must(t, f.Registry.BlockOperator(t.Context(), audit.Local(""), desk.cert.ID))
+	must(t, f.Registry.BlockOperator(t.Context(), audit.Local(""), desk.cert.ID))
 	if code := desk.call(t, "GET", caapi.PathOperators, nil).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("blocked: %q", code)
 	}
-	fresh := f.addOperator(t, "auditor", RoleAudit)
-	_, err := f.Revoke(t.Context(), Revocation{Serial: fresh.cert.Serial})
+	fresh := f.addOperator(t, "auditor", registry.RoleAudit)
+	_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: fresh.cert.Serial})
 	must(t, err)
 	if code := fresh.call(t, "GET", caapi.PathOperators, nil).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("revoked: %q", code)
 	}
-	old := f.addOperator(t, "old", RoleAudit)
+	old := f.addOperator(t, "old", registry.RoleAudit)
 	f.clock.add(400 * 24 * time.Hour)
 	if code := old.call(t, "GET", caapi.PathOperators, nil).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("expired: %q", code)
@@ -325,17 +330,17 @@ func TestBlockedBeforeCertified(t *testing.T) {
 	csr, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
 	must(t, err)
 	crashed := f.open(t)
-	crashed.stopAt(stepPending)
-	n := NewOperator{Name: "gone", Role: RoleRecovery, CSR: csr}
-	if _, err := crashed.AddOperator(t.Context(), n); err == nil {
+	stopAt(crashed, stepPending)
+	n := registry.NewOperator{Name: "gone", Role: registry.RoleRecovery, CSR: csr}
+	if _, err := crashed.Registry.AddOperator(t.Context(), audit.Local(""), n); err == nil {
 		t.Fatal("no crash")
 	}
-	all, err := f.Operators(t.Context())
+	all, err := f.Registry.Operators(t.Context())
 	must(t, err)
-	must(t, f.BlockOperator(t.Context(), all[0].ID))
-	_, err = f.Reconcile(t.Context())
+	must(t, f.Registry.BlockOperator(t.Context(), audit.Local(""), all[0].ID))
+	_, err = f.Life.Reconcile(t.Context())
 	must(t, err)
-	_, err = f.AddOperator(t.Context(), n)
+	_, err = f.Registry.AddOperator(t.Context(), audit.Local(""), n)
 	refusedWith(t, err, protocol.CodeForbidden)
 	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE profile = 'operator'`); n != 0 {
 		t.Errorf("%d certificates of a blocked operator", n)
@@ -345,9 +350,9 @@ func TestBlockedBeforeCertified(t *testing.T) {
 // TestOperatorEscalation: the database says which role, and altering it shows.
 func TestOperatorEscalation(t *testing.T) {
 	f := newFixture(t)
-	desk := f.addOperator(t, "auditor", RoleAudit)
+	desk := f.addOperator(t, "auditor", registry.RoleAudit)
 	must(t, exec(t, f, `UPDATE ca_operators SET role = 'recovery' WHERE id = $1`, desk.cert.ID))
-	if _, err := f.VerifyLog(t.Context()); err == nil || !strings.Contains(err.Error(), "ca_operators "+desk.cert.ID) {
+	if _, err := f.Audit.Verify(t.Context()); err == nil || !strings.Contains(err.Error(), "ca_operators "+desk.cert.ID) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -358,25 +363,25 @@ func TestAddOperatorRefuses(t *testing.T) {
 	must(t, err)
 	csr, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
 	must(t, err)
-	first, err := f.AddOperator(t.Context(), NewOperator{Name: "one", Role: RoleAudit, CSR: csr})
+	first, err := f.Registry.AddOperator(t.Context(), audit.Local(""), registry.NewOperator{Name: "one", Role: registry.RoleAudit, CSR: csr})
 	must(t, err)
-	again, err := f.AddOperator(t.Context(), NewOperator{Name: "one", Role: RoleAudit, CSR: csr})
+	again, err := f.Registry.AddOperator(t.Context(), audit.Local(""), registry.NewOperator{Name: "one", Role: registry.RoleAudit, CSR: csr})
 	must(t, err)
 	if again.Serial != first.Serial || f.count(t, `SELECT count(*) FROM ca_certificates WHERE profile = 'operator'`) != 1 {
 		t.Error("a second certificate for one request")
 	}
 	for name, v := range map[string]struct {
-		n    NewOperator
+		n    registry.NewOperator
 		code protocol.Code
 	}{
-		"another role for the key": {NewOperator{Name: "one", Role: RoleRecovery, CSR: csr}, protocol.CodeConflict},
-		"another name for the key": {NewOperator{Name: "two", Role: RoleAudit, CSR: csr}, protocol.CodeConflict},
-		"no role":                  {NewOperator{Name: "two", Role: "root", CSR: csr}, protocol.CodeMalformed},
-		"no name":                  {NewOperator{Role: RoleAudit, CSR: csr}, protocol.CodeMalformed},
-		"no request":               {NewOperator{Name: "two", Role: RoleAudit, CSR: []byte("x")}, protocol.CodeMalformed},
-		"hidden name":              {NewOperator{Name: "two\u202e", Role: RoleAudit, CSR: csr}, protocol.CodeMalformed},
+		"another role for the key": {registry.NewOperator{Name: "one", Role: registry.RoleRecovery, CSR: csr}, protocol.CodeConflict},
+		"another name for the key": {registry.NewOperator{Name: "two", Role: registry.RoleAudit, CSR: csr}, protocol.CodeConflict},
+		"no role":                  {registry.NewOperator{Name: "two", Role: "root", CSR: csr}, protocol.CodeMalformed},
+		"no name":                  {registry.NewOperator{Role: registry.RoleAudit, CSR: csr}, protocol.CodeMalformed},
+		"no request":               {registry.NewOperator{Name: "two", Role: registry.RoleAudit, CSR: []byte("x")}, protocol.CodeMalformed},
+		"hidden name":              {registry.NewOperator{Name: "two\u202e", Role: registry.RoleAudit, CSR: csr}, protocol.CodeMalformed},
 	} {
-		_, err := f.AddOperator(t.Context(), v.n)
+		_, err := f.Registry.AddOperator(t.Context(), audit.Local(""), v.n)
 		if protocol.CodeOf(err) != v.code {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -385,15 +390,15 @@ func TestAddOperatorRefuses(t *testing.T) {
 	must(t, err)
 	csr, err = smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, other)
 	must(t, err)
-	_, err = f.AddOperator(t.Context(), NewOperator{Name: "one", Role: RoleRecovery, CSR: csr})
+	_, err = f.Registry.AddOperator(t.Context(), audit.Local(""), registry.NewOperator{Name: "one", Role: registry.RoleRecovery, CSR: csr})
 	refusedWith(t, err, protocol.CodeConflict)
-	refusedWith(t, f.BlockOperator(t.Context(), "none"), protocol.CodeNotFound)
+	refusedWith(t, f.Registry.BlockOperator(t.Context(), audit.Local(""), "none"), protocol.CodeNotFound)
 }
 
 // TestOperatorPlatformsAndRevocations: the approver's other work, under its name.
 func TestOperatorPlatformsAndRevocations(t *testing.T) {
 	f := newFixture(t)
-	approver, auditor := f.addOperator(t, "approver", RoleApproval), f.addOperator(t, "auditor", RoleAudit)
+	approver, auditor := f.addOperator(t, "approver", registry.RoleApproval), f.addOperator(t, "auditor", registry.RoleAudit)
 	e := f.enrol(t)
 	var done caapi.RevocationDone
 	approver.must200(t, "POST", caapi.PathOperatorRevocations, caapi.RevocationOrder{V: 1, Lineage: e.answer.Lineage, Reason: "keyCompromise"}, &done)

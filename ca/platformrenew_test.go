@@ -1,11 +1,14 @@
-package ca
+package ca_test
 
 import (
 	"crypto/rand"
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -16,7 +19,7 @@ func (p *applicant) certified(t *testing.T, f *fixture) *caapi.PlatformRegistrat
 	t.Helper()
 	state, err := p.apply(t, f)
 	must(t, err)
-	registration, err := f.ApprovePlatform(t.Context(), Approval{ID: state.ID})
+	registration, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
 	must(t, err)
 	return registration
 }
@@ -41,11 +44,11 @@ func TestPlatformRenewal(t *testing.T) {
 	next := p.renewal(t, old.PlatformID)
 	state, err := next.apply(t, f)
 	must(t, err)
-	_, err = f.ApprovePlatform(t.Context(), Approval{ID: state.ID, PlatformID: "another"})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID, PlatformID: "another"})
 	refusedWith(t, err, protocol.CodeConflict)
-	renewed, err := f.ApprovePlatform(t.Context(), Approval{ID: state.ID})
+	renewed, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
 	must(t, err)
-	again, err := f.ApprovePlatform(t.Context(), Approval{ID: state.ID})
+	again, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
 	must(t, err)
 	if renewed.PlatformID != old.PlatformID || string(again.Chain[0]) != string(renewed.Chain[0]) || string(renewed.Chain[0]) == string(old.Chain[0]) {
 		t.Errorf("renewed %+v", renewed)
@@ -59,7 +62,7 @@ func TestPlatformRenewal(t *testing.T) {
 	refusedWith(t, err, protocol.CodeForbidden)
 	third, err := next.renewal(t, old.PlatformID).apply(t, f)
 	must(t, err)
-	if _, err := f.ApprovePlatform(t.Context(), Approval{ID: third.ID}); err != nil {
+	if _, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: third.ID}); err != nil {
 		t.Error(err)
 	}
 }
@@ -75,9 +78,9 @@ func TestPlatformRenewalByOldKey(t *testing.T) {
 	f.clock.add(time.Hour)
 	state, err := p.renewal(t, old.PlatformID).apply(t, f)
 	must(t, err)
-	_, err = f.ApprovePlatform(t.Context(), Approval{ID: state.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
 	must(t, err)
-	_, err = f.ApprovePlatform(t.Context(), Approval{ID: stolen.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: stolen.ID})
 	refusedWith(t, err, protocol.CodeForbidden)
 }
 
@@ -113,9 +116,9 @@ func TestPlatformRenewalRefuses(t *testing.T) {
 	must(t, err)
 	cert, err := trust.ParseCertificate(old.Chain[0])
 	must(t, err)
-	_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
+	_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
 	must(t, err)
-	_, err = f.ApprovePlatform(t.Context(), Approval{ID: state.ID}) // applied before, not approved after
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID}) // applied before, not approved after
 	refusedWith(t, err, protocol.CodeForbidden)
 	_, err = p.renewal(t, old.PlatformID).apply(t, f)
 	refusedWith(t, err, protocol.CodeForbidden)
@@ -126,10 +129,10 @@ func TestApplicationsExpire(t *testing.T) {
 	p := newApplicant(t)
 	first, err := p.apply(t, f)
 	must(t, err)
-	f.clock.add(applicationLife)
-	_, err = f.PlatformState(t.Context(), first.ID)
+	f.clock.add(30 * 24 * time.Hour)
+	_, err = f.Registry.PlatformState(t.Context(), first.ID)
 	refusedWith(t, err, protocol.CodeNotFound)
-	_, err = f.ApprovePlatform(t.Context(), Approval{ID: first.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: first.ID})
 	refusedWith(t, err, protocol.CodeNotFound)
 	second, err := p.apply(t, f)
 	must(t, err)
@@ -148,20 +151,20 @@ func TestApplicationsOfOneCaller(t *testing.T) {
 		body, err := protocol.EncodeJSON(p.body)
 		must(t, err)
 		call := signedCall(t, p.api, "", caapi.PathPlatformRequests, body, f.clock.Now())
-		call.Caller = Caller(caller)
-		_, err = f.RequestPlatform(t.Context(), call)
+		call.Caller = registry.Caller(caller)
+		_, err = f.Registry.RequestPlatform(t.Context(), call)
 		return err
 	}
-	for range maxPendingOfCaller {
+	for range 20 {
 		must(t, apply("2001:db8:1:2::1"))
 	}
 	refusedWith(t, apply("2001:db8:1:2:ffff::9"), protocol.CodeRateLimited) // the same network
 	must(t, apply("2001:db8:1:3::1"))
 	must(t, apply("192.0.2.1"))
-	for range maxPendingOfCaller + 1 {
+	for range 20 + 1 {
 		must(t, apply("127.0.0.1")) // a proxy may stand there for everyone
 	}
-	f.clock.add(applicationLife)
+	f.clock.add(30 * 24 * time.Hour)
 	must(t, apply("2001:db8:1:2::1"))
 }
 
@@ -170,7 +173,7 @@ func TestCaller(t *testing.T) {
 		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:db8:a:b:c::1": "2001:db8:a:b::/64",
 		"127.0.0.1": "", "::1": "", "10.1.2.3": "", "fd00::1": "", "fe80::1%eth0": "", "": "", "not an address": "",
 	} {
-		if got := Caller(address); got != want {
+		if got := registry.Caller(address); got != want {
 			t.Errorf("%q is %q, want %q", address, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -6,9 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/kmc"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/ca/transparency"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -30,7 +33,7 @@ func newRecoveryCase(t testing.TB) *recoveryCase {
 	t.Helper()
 	c := &recoveryCase{fixture: newFixture(t)}
 	c.holder = c.enrol(t)
-	c.alice, c.bob = c.addOperator(t, "alice", RoleRecovery), c.addOperator(t, "bob", RoleRecovery)
+	c.alice, c.bob = c.addOperator(t, "alice", registry.RoleRecovery), c.addOperator(t, "bob", registry.RoleRecovery)
 	var err error
 	c.recipient, err = sm2.GenerateKey(rand.Reader)
 	must(t, err)
@@ -80,7 +83,7 @@ func TestRecoveryTakesTwo(t *testing.T) {
 		t.Error("whoever asked does not get it")
 	}
 	c.seenByHolderAndPublic(t)
-	_, err = c.VerifyLog(t.Context())
+	_, err = c.Audit.Verify(t.Context())
 	must(t, err)
 }
 
@@ -96,7 +99,7 @@ func (c *recoveryCase) seenByHolderAndPublic(t *testing.T) {
 	var proof transparency.InclusionProof
 	r := c.serve(t, "GET", caapi.PathTreeProof+"?release="+list.Recoveries[0].ID, nil, nil)
 	must(t, protocol.DecodeJSON(r.body, &proof))
-	must(t, transparency.VerifyInclusion(c.AuditKey(), &proof))
+	must(t, transparency.VerifyInclusion(c.Audit.Key(), &proof))
 	leaf, err := transparency.ReadLeaf(proof.Leaf)
 	must(t, err)
 	holder, err := transparency.Holder(c.holder.answer.Lineage)
@@ -144,7 +147,7 @@ func TestRecoveryRefusals(t *testing.T) {
 	if code := c.alice.call(t, "POST", c.approvalPath, c.approval()).code(t); code != protocol.CodeForbidden {
 		t.Errorf("approved by whoever asked: %q", code)
 	}
-	approver := c.addOperator(t, "approver", RoleApproval)
+	approver := c.addOperator(t, "approver", registry.RoleApproval)
 	if code := approver.call(t, "POST", c.approvalPath, c.approval()).code(t); code != protocol.CodeForbidden {
 		t.Errorf("another role: %q", code)
 	}
@@ -163,7 +166,7 @@ func TestRecoveryRefusals(t *testing.T) {
 	if code := c.serve(t, "POST", c.approvalPath, signed.Header, tampered).code(t); code != protocol.CodeUnauthorized {
 		t.Errorf("tampered approval: %q", code)
 	}
-	c.clock.add(recoveryLife)
+	c.clock.add(24 * time.Hour)
 	for range 2 { // it stays expired
 		if code := c.bob.call(t, "POST", c.approvalPath, c.approval()).code(t); code != protocol.CodeExpired && code != protocol.CodeConflict {
 			t.Errorf("too late: %q", code)
@@ -187,8 +190,8 @@ func TestRecoveryRefusals(t *testing.T) {
 func TestRecoveryBySamePersonAgain(t *testing.T) {
 	c := newRecoveryCase(t)
 	c.ask(t)
-	must(t, c.BlockOperator(t.Context(), c.alice.cert.ID))
-	again := c.addOperator(t, "alice", RoleRecovery)
+	must(t, c.Registry.BlockOperator(t.Context(), audit.Local(""), c.alice.cert.ID))
+	again := c.addOperator(t, "alice", registry.RoleRecovery)
 	if code := again.call(t, "POST", c.approvalPath, c.approval()).code(t); code != protocol.CodeForbidden {
 		t.Errorf("the same person under a new certificate: %q", code)
 	}
@@ -231,7 +234,7 @@ func TestRecoveryWithAlteredRows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newRecoveryCase(t)
-			c.addOperator(t, "carol", RoleRecovery)
+			c.addOperator(t, "carol", registry.RoleRecovery)
 			c.enrol(t)
 			c.ask(t)
 			must(t, exec(t, c.fixture, query))
@@ -304,7 +307,7 @@ func TestCentreNeedsTwo(t *testing.T) {
 		"the same": {Record: "r", To: c.request.To, RequestedBy: "a", ApprovedBy: "a", Check: fine},
 		"no check": {Record: "r", To: c.request.To, RequestedBy: "a", ApprovedBy: "b"},
 	} {
-		if _, err := c.kmc.Recover(t.Context(), nil, order); err == nil {
+		if _, err := c.Life.KeyCentre().Recover(t.Context(), nil, order); err == nil {
 			t.Errorf("%s: released", name)
 		}
 	}

@@ -1,16 +1,23 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
+	"github.com/emmansun/gmsm/sm4"
+	"github.com/emmansun/gmsm/smx509"
+	"golang.org/x/crypto/argon2"
 )
 
 // TestNoSecretLeavesARun looks for private keys, the key-encryption key, codes
@@ -18,25 +25,23 @@ import (
 // key files, answers and log lines.
 func TestNoSecretLeavesARun(t *testing.T) {
 	f := newFixture(t)
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject()})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: adminSubject()})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	e := p.read(t, raw)
-	_, err = f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
+	_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber)})
 	must(t, err)
-	_, refusal := f.Enrol(t.Context(), newPhone(t, f.clock, file.Code).call(t))
+	_, refusal := f.Life.Enrol(t.Context(), newPhone(t, f.clock, file.Code).call(t))
 	refusedWith(t, refusal, protocol.CodeEnrolmentCode)
-	ring, err := newKeyring(f.dir, []byte(testPassphrase))
-	must(t, err)
-	kek, err := ring.read(keyKEK)
-	must(t, err)
+	kek, _ := openKeyFile(t, f.dir, "kek")
 	secrets := map[string][]byte{"key-encryption key": kek, "passphrase": []byte(testPassphrase), "enrolment code": []byte(file.Code), "encryption key": scalar(e.key)}
-	for _, purpose := range []string{keyRoot, keyIssuing, keyOCSP, keyPass, keyAudit} {
-		signer, err := ring.readSigner(t.Context(), purpose)
+	for _, purpose := range []string{"root", "issuing-1", "ocsp", "pass", "audit"} {
+		der, _ := openKeyFile(t, f.dir, purpose)
+		key, err := smx509.ParsePKCS8PrivateKey(der)
 		must(t, err)
-		secrets[purpose+" key"] = scalar(signer.(*sm2.PrivateKey))
+		secrets[purpose+" key"] = scalar(key.(*sm2.PrivateKey))
 	}
 	written := map[string][]byte{"answer": raw, "log": f.log.Bytes(), "refusal": []byte(refusal.Error())}
 	entries, err := os.ReadDir(f.dir)
@@ -45,7 +50,7 @@ func TestNoSecretLeavesARun(t *testing.T) {
 		written[entry.Name()], err = os.ReadFile(filepath.Join(f.dir, entry.Name()))
 		must(t, err)
 	}
-	if !holds(t, f, written, e.sign.Raw) || len(written[keyFileName(keyRoot)]) == 0 {
+	if !holds(t, f, written, e.sign.Raw) || len(written["root.key"]) == 0 {
 		t.Fatal("the search does not find what is there")
 	}
 	for where, content := range written {
@@ -57,6 +62,31 @@ func TestNoSecretLeavesARun(t *testing.T) {
 			}
 		}
 	}
+}
+
+// openKeyFile opens a key file of the authority as its format has it: SM4-GCM under
+// Argon2id of the passphrase. It returns the secret and the derived key.
+func openKeyFile(t testing.TB, dir, purpose string) (secret, derived []byte) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, purpose+".key"))
+	must(t, err)
+	var file struct {
+		Time      uint32         `json:"time"`
+		MemoryKiB uint32         `json:"memory_kib"`
+		Threads   uint8          `json:"threads"`
+		Salt      protocol.Bytes `json:"salt"`
+		Nonce     protocol.Bytes `json:"nonce"`
+		Box       protocol.Bytes `json:"box"`
+	}
+	must(t, json.Unmarshal(raw, &file))
+	derived = argon2.IDKey([]byte(testPassphrase), file.Salt, file.Time, file.MemoryKiB, file.Threads, sm4.BlockSize)
+	block, err := sm4.NewCipher(derived)
+	must(t, err)
+	aead, err := cipher.NewGCM(block)
+	must(t, err)
+	secret, err = aead.Open(nil, file.Nonce, file.Box, []byte("bidseal/ca key 1\x00"+purpose))
+	must(t, err)
+	return secret, derived
 }
 
 func scalar(key *sm2.PrivateKey) []byte { return key.D.FillBytes(make([]byte, 32)) }

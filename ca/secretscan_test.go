@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"

@@ -1,9 +1,10 @@
 //go:build unix
 
-package ca
+package ca_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"database/sql"
@@ -23,9 +24,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/assistapi"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/realname"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/internal/sqldb"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -47,9 +54,9 @@ type run struct {
 
 func newRun(t *testing.T) *run {
 	t.Helper()
-	r := &run{fixture: newFixture(t, func(c *Config) { c.Database = Database{} }), t: t, exposure: newExposure()}
+	r := &run{fixture: newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} }), t: t, exposure: newExposure()}
 	r.tampered = true // tables are made to show that the search sees them
-	handler := NewHandler(r.Authority, HandlerOptions{})
+	handler := ca.NewHandler(r.Authority, server.Options{})
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) { r.record(handler, w, request) }))
 	t.Cleanup(r.server.Close)
 	r.secrets["passphrase"] = []byte(testPassphrase)
@@ -97,7 +104,7 @@ func (r *run) call(method, path string, header http.Header, body []byte, status 
 	return raw
 }
 
-func (r *run) post(c SignedCall, status int) []byte {
+func (r *run) post(c life.SignedCall, status int) []byte {
 	r.t.Helper()
 	header := http.Header{"Content-Type": {"application/json"}, http.CanonicalHeaderKey(protocol.HeaderProof): {c.Proof}}
 	if c.Pass != "" {
@@ -133,16 +140,16 @@ func (r *run) life() {
 	r.untilRenewal(first)
 	renewed := r.enrolment("renewed", first.next(t, r.renewal(t, first, 2)))
 	changed := r.enrolment("changed", renewed.next(t, r.change(t, renewed)))
-	rekeyed := r.enrolment("rekeyed", changed.next(t, r.reissue(t, changed, func(i *Reissue) { i.NewEncryptionKey = true })))
+	rekeyed := r.enrolment("rekeyed", changed.next(t, r.reissue(t, changed, func(i *life.Reissue) { i.NewEncryptionKey = true })))
 	last := r.enrolment("reissued", rekeyed.next(t, r.reissue(t, rekeyed)))
 	r.post(signedCall(t, last.device, last.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), r.clock.Now()), http.StatusOK)
 	r.password(last)
-	_, err := r.Hold(t.Context(), Hold{Serial: last.serial()})
+	_, err := r.Life.Hold(t.Context(), audit.Local(""), life.Hold{Serial: last.serial()})
 	must(t, err)
-	_, err = r.Resume(t.Context(), Hold{Serial: last.serial()})
+	_, err = r.Life.Resume(t.Context(), audit.Local(""), life.Hold{Serial: last.serial()})
 	must(t, err)
 	r.status(last)
-	_, err = r.Revoke(t.Context(), Revocation{Serial: last.serial(), Reason: trust.KeyCompromise})
+	_, err = r.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: last.serial(), Reason: trust.KeyCompromise})
 	must(t, err)
 	r.status(last)
 	r.recovery(last)
@@ -155,7 +162,7 @@ func (r *run) life() {
 // recovery has two operators recover a holder's key over HTTP.
 func (r *run) recovery(e *enrolled) {
 	t := r.t
-	first, second := r.addOperator(t, "王恢复", RoleRecovery), r.addOperator(t, "李恢复", RoleRecovery)
+	first, second := r.addOperator(t, "王恢复", registry.RoleRecovery), r.addOperator(t, "李恢复", registry.RoleRecovery)
 	r.keepKey(t, "first operator's key", first.key)
 	r.keepKey(t, "second operator's key", second.key)
 	recipient, err := sm2.GenerateKey(rand.Reader)
@@ -183,7 +190,7 @@ func (r *run) recovery(e *enrolled) {
 func (r *run) stamp() {
 	_, question, err := timestamp.NewRequest(timestamp.SumSM3([]byte("evidence")))
 	must(r.t, err)
-	answer := r.call(http.MethodPost, PathTimestamp, http.Header{"Content-Type": {"application/timestamp-query"}}, question, http.StatusOK)
+	answer := r.call(http.MethodPost, caapi.PathTimestamp, http.Header{"Content-Type": {"application/timestamp-query"}}, question, http.StatusOK)
 	if _, err := timestamp.ReadResponse(answer); err != nil {
 		r.t.Error(err)
 	}
@@ -195,14 +202,14 @@ func (r *run) backup() {
 	passphrase := []byte("a passphrase for backups")
 	r.secrets["backup's passphrase"] = passphrase
 	file := filepath.Join(t.TempDir(), "ca.backup")
-	_, err := r.Backup(t.Context(), Backup{File: file, Passphrase: passphrase, KDF: fastKDF()})
+	_, err := r.Folder.Backup(t.Context(), folder.Backup{File: file, Passphrase: passphrase, KDF: fastKDF()})
 	must(t, err)
 	r.places["backup"], err = os.ReadFile(file)
 	must(t, err)
 	restored := filepath.Join(t.TempDir(), "restored")
-	_, err = Restore(t.Context(), Restoration{File: file, BackupPassphrase: passphrase, Dir: restored, Options: Options{
+	_, err = ca.Restore(t.Context(), folder.Restoration{File: file, BackupPassphrase: passphrase, Dir: restored}, ca.Options{
 		Passphrase: []byte(testPassphrase), Now: r.clock.Now, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
-	}})
+	})
 	must(t, err)
 	r.files("restored ", restored)
 	if _, ok := r.places["restored root.key"]; ok {
@@ -263,7 +270,7 @@ func (r *run) password(e *enrolled) {
 		V: 1, Device: device, Keystore: keystore, Epoch: begun.Epoch, Attempt: try.Attempt, Signature: ed25519.Sign(proofKey, assistapi.ProveMessage(keystore, begun.Epoch, try.Attempt)),
 	}, &proved)
 
-	token, _, err := r.RealNameToken(t.Context(), RealNameRequest{Purpose: realname.PasswordReset, Serial: e.serial()})
+	token, _, err := r.Life.RealNameToken(t.Context(), audit.Local(""), life.RealNameRequest{Purpose: realname.PasswordReset, Serial: e.serial()})
 	must(t, err)
 	r.tell("real-name token", []byte(token))
 	key, point = ephemeral("ephemeral key of the reset")
@@ -278,7 +285,7 @@ func (r *run) password(e *enrolled) {
 
 // status asks about a certificate by POST and GET.
 func (r *run) status(e *enrolled) {
-	question, err := trust.NewOCSPRequest(e.sign, r.Issuing(), nil)
+	question, err := trust.NewOCSPRequest(e.sign, r.Status.Current().Certificate(), nil)
 	must(r.t, err)
 	r.call(http.MethodPost, caapi.PathOCSP, http.Header{"Content-Type": {"application/ocsp-request"}}, question, http.StatusOK)
 	r.call(http.MethodGet, caapi.PathOCSP+"/"+strings.NewReplacer("/", "%2F", "+", "%2B").Replace(base64.StdEncoding.EncodeToString(question)), nil, nil, http.StatusOK)
@@ -290,7 +297,7 @@ func (r *run) published() {
 		r.call(http.MethodGet, path, nil, nil, http.StatusOK)
 	}
 	var export bytes.Buffer
-	must(r.t, r.ExportLog(r.t.Context(), &export))
+	must(r.t, r.Audit.Export(r.t.Context(), &export))
 	r.places["exported log"] = export.Bytes()
 }
 
@@ -299,14 +306,14 @@ func (r *run) panics() {
 	t := r.t
 	p := newPhone(t, r.clock, r.code(t, 0))
 	r.holder("panicking", p)
-	r.stop = func(step string) error {
+	r.StopWith(func(step string) error {
 		if step == stepSigned {
 			panic("forced by the test")
 		}
 		return nil
-	}
+	})
 	r.post(p.call(t), http.StatusInternalServerError)
-	r.stop = func(string) error { return nil }
+	r.StopWith(nil)
 	r.keepKey(t, "panicking's encryption key", p.read(t, r.post(p.call(t), http.StatusOK)).key)
 
 	p = newPhone(t, r.clock, r.code(t, 0))
@@ -325,22 +332,22 @@ func TestPanickingChild(t *testing.T) {
 	}
 	var c childCall
 	must(t, json.Unmarshal([]byte(told), &c))
-	a, err := Open(t.Context(), c.Dir, Options{
+	a, err := ca.Open(t.Context(), c.Dir, ca.Options{
 		Passphrase: []byte(testPassphrase), Now: func() time.Time { return time.Unix(c.Now, 0) }, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	must(t, err)
-	a.stop = func(step string) error {
+	a.StopWith(func(step string) error {
 		if step == c.Step {
 			panic("forced by the test")
 		}
 		return nil
-	}
-	_, err = a.Enrol(t.Context(), c.Call)
+	})
+	_, err = a.Life.Enrol(t.Context(), c.Call)
 	t.Fatalf("the process outlived step %s: %v", c.Step, err)
 }
 
 // endedProcess is what a process that panics half-way prints with every goroutine's stack.
-func (r *run) endedProcess(call SignedCall) []byte {
+func (r *run) endedProcess(call life.SignedCall) []byte {
 	t := r.t
 	told, err := json.Marshal(childCall{Dir: r.dir, Step: stepSigned, Call: call, Now: r.clock.Now().Unix()})
 	must(t, err)
@@ -350,7 +357,7 @@ func (r *run) endedProcess(call SignedCall) []byte {
 	child.Dir = filepath.Dir(r.dir)
 	child.Env = append(os.Environ(), panicVariable+"="+string(told), "GOTRACEBACK=system")
 	said, err := child.CombinedOutput()
-	if err == nil || !bytes.Contains(said, []byte("panic: forced by the test")) || !bytes.Contains(said, []byte("complete(")) {
+	if err == nil || !bytes.Contains(said, []byte("panic: forced by the test")) || !bytes.Contains(said, []byte("Complete(")) {
 		t.Fatalf("the child did not panic in the issuance: %v\n%s", err, said)
 	}
 	return said
@@ -360,7 +367,7 @@ func (r *run) endedProcess(call SignedCall) []byte {
 func (r *run) gather() {
 	t := r.t
 	r.files("", r.dir)
-	r.places["rows of the database"] = rows(t, r.db)
+	r.places["rows of the database"] = rows(t, r.database(t))
 	r.places["log"] = r.log.Bytes()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -423,8 +430,6 @@ func errOf(rows *sql.Rows) error {
 // authorityKeys opens every key file of the authority and notes what it holds.
 func (r *run) authorityKeys() {
 	t := r.t
-	ring, err := newKeyring(r.dir, []byte(testPassphrase))
-	must(t, err)
 	files, err := filepath.Glob(filepath.Join(r.dir, "*.key"))
 	must(t, err)
 	if len(files) < 8 {
@@ -432,16 +437,13 @@ func (r *run) authorityKeys() {
 	}
 	for _, file := range files {
 		purpose := strings.TrimSuffix(filepath.Base(file), ".key")
-		secret, err := ring.read(purpose)
-		must(t, err)
-		if key, err := ring.readSigner(t.Context(), purpose); err == nil {
-			r.keepKey(t, purpose+" key", key)
+		secret, derived := openKeyFile(t, r.dir, purpose)
+		r.secrets["key derived from the passphrase for "+purpose] = derived
+		if key, err := smx509.ParsePKCS8PrivateKey(secret); err == nil {
+			r.keepKey(t, purpose+" key", key.(crypto.Signer))
 			continue
 		}
 		r.secrets[purpose] = secret
-	}
-	for name, derived := range ring.derived {
-		r.secrets["key derived from the passphrase "+name] = derived
 	}
 }
 
@@ -467,7 +469,7 @@ func TestNoSecretLeavesAWholeRun(t *testing.T) {
 func (r *run) reached() {
 	t := r.t
 	var certificate []byte
-	must(t, r.db.Reader().QueryRowContext(t.Context(), `SELECT der FROM ca_certificates WHERE issuance <> '' ORDER BY not_before LIMIT 1`).Scan(&certificate))
+	must(t, r.database(t).Reader().QueryRowContext(t.Context(), `SELECT der FROM ca_certificates WHERE issuance <> '' ORDER BY not_before LIMIT 1`).Scan(&certificate))
 	if _, err := smx509.ParseCertificate(certificate); err != nil {
 		t.Fatal(err)
 	}
@@ -496,7 +498,7 @@ func (r *run) planted() {
 	r.secrets = map[string][]byte{"planted": scalar(key)}
 	der, err := smx509.MarshalPKCS8PrivateKey(key)
 	must(t, err)
-	r.Authority.log.Error("a mistake", "key", key.D)
+	r.logger().Error("a mistake", "key", key.D)
 	r.call(http.MethodPost, "/nothing", nil, []byte(base64.StdEncoding.EncodeToString(der)), http.StatusNotFound)
 	must(t, os.WriteFile(filepath.Join(r.dir, "left.tmp"), der, 0o600))
 	must(t, exec(t, r.fixture, `CREATE TABLE mistake (key BLOB)`))

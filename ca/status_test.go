@@ -1,13 +1,16 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
-	"encoding/asn1"
 	"errors"
 	"math/big"
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -22,7 +25,7 @@ func ask(t testing.TB, cert, issuer *smx509.Certificate, nonce []byte) []byte {
 
 func (f *fixture) judge(t testing.TB, der []byte, cert *smx509.Certificate, nonce []byte) *trust.Status {
 	t.Helper()
-	status, err := trust.VerifyOCSP(der, cert, f.Issuing(), trust.OCSPOptions{Now: f.clock.Now(), Nonce: nonce})
+	status, err := trust.VerifyOCSP(der, cert, f.Status.Current().Certificate(), trust.OCSPOptions{Now: f.clock.Now(), Nonce: nonce})
 	must(t, err)
 	return status
 }
@@ -31,36 +34,36 @@ func TestOCSPFollowsARevocationAtOnce(t *testing.T) {
 	f := newFixture(t)
 	server := f.open(t) // the revocation comes from another process
 	e := f.enrol(t)
-	question := ask(t, e.sign, f.Issuing(), nil)
-	first, err := server.OCSP(t.Context(), question)
+	question := ask(t, e.sign, f.Status.Current().Certificate(), nil)
+	first, err := server.Life.OCSP(t.Context(), question)
 	must(t, err)
 	if status := f.judge(t, first.DER, e.sign, nil); status.State != trust.Good {
 		t.Fatalf("before: %v", status.State)
 	}
 	f.clock.add(time.Minute)
-	second, err := server.OCSP(t.Context(), question)
+	second, err := server.Life.OCSP(t.Context(), question)
 	must(t, err)
 	if !bytes.Equal(first.DER, second.DER) {
 		t.Error("a young answer was signed anew")
 	}
 	f.clock.add(5 * time.Minute)
-	third, err := server.OCSP(t.Context(), question)
+	third, err := server.Life.OCSP(t.Context(), question)
 	must(t, err)
 	if bytes.Equal(first.DER, third.DER) {
 		t.Error("an answer past half its life was given again")
 	}
-	changed, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.sign.SerialNumber), Reason: trust.KeyCompromise})
+	changed, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.sign.SerialNumber), Reason: trust.KeyCompromise})
 	must(t, err)
 	if len(changed) != 1 {
 		t.Errorf("revoked %v", changed)
 	}
-	fourth, err := server.OCSP(t.Context(), question)
+	fourth, err := server.Life.OCSP(t.Context(), question)
 	must(t, err)
 	status := f.judge(t, fourth.DER, e.sign, nil)
 	if !errors.Is(status.Err(), trust.ErrRevoked) || status.Reason != trust.KeyCompromise || !status.RevokedAt.Equal(f.clock.Now()) {
 		t.Errorf("after: %+v", status)
 	}
-	answer, err := server.OCSP(t.Context(), ask(t, e.encr, f.Issuing(), nil))
+	answer, err := server.Life.OCSP(t.Context(), ask(t, e.encr, f.Status.Current().Certificate(), nil))
 	must(t, err)
 	if status := f.judge(t, answer.DER, e.encr, nil); status.State != trust.Good {
 		t.Errorf("the other certificate of the pair: %v", status.State)
@@ -71,84 +74,41 @@ func TestOCSPNonce(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	nonce := []byte("0123456789abcdef0123456789abcdef")
-	question := ask(t, e.sign, f.Issuing(), nonce)
-	first, err := f.OCSP(t.Context(), question)
+	question := ask(t, e.sign, f.Status.Current().Certificate(), nonce)
+	first, err := f.Life.OCSP(t.Context(), question)
 	must(t, err)
 	f.judge(t, first.DER, e.sign, nonce)
-	second, err := f.OCSP(t.Context(), question)
+	second, err := f.Life.OCSP(t.Context(), question)
 	must(t, err)
 	if first.Cacheable || bytes.Equal(first.DER, second.DER) {
 		t.Error("an answer with a nonce was given twice")
 	}
 }
 
-// TestOCSPKeepsLittleForStrangers: what is remembered of a question does not
-// grow with what stands around it, and what is repeated of it is bounded.
-func TestOCSPKeepsLittleForStrangers(t *testing.T) {
-	f := newFixture(t)
-	e := f.enrol(t)
-	junk := bytes.Repeat([]byte{7}, 40<<10)
-	question := ask(t, e.sign, f.Issuing(), nil)
-	// OCSPRequest { tbsRequest, optionalSignature [0] }: nobody looks at the latter
-	var outer asn1.RawValue
-	_, err := asn1.Unmarshal(question, &outer)
-	must(t, err)
-	signature, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: junkString(t, junk)})
-	must(t, err)
-	long, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(bytes.Clone(outer.Bytes), signature...)})
-	must(t, err)
-	answer, err := f.OCSP(t.Context(), long)
-	must(t, err)
-	f.judge(t, answer.DER, e.sign, nil)
-	for name := range f.ocsp.answers {
-		if len(name) > 64 {
-			t.Errorf("%d bytes of a question are kept", len(name))
-		}
-	}
-	// hashAlgorithm { SHA-1, parameters }: the answer repeats the CertID
-	sha1 := []byte{0x06, 5, 0x2B, 0x0E, 3, 2, 0x1A}
-	parameters := bytes.Replace(question, append(bytes.Clone(sha1), 5, 0), append(bytes.Clone(sha1), 4, 0), 1)
-	if bytes.Equal(parameters, question) {
-		t.Fatal("the question has another form")
-	}
-	answer, err = f.OCSP(t.Context(), parameters)
-	must(t, err)
-	if !bytes.Equal(answer.DER, trust.OCSPError(trust.MalformedRequest)) {
-		t.Errorf("parameters of a stranger's choice are signed: %x", answer.DER)
-	}
-}
-
-func junkString(t *testing.T, junk []byte) []byte {
-	t.Helper()
-	der, err := asn1.Marshal(junk)
-	must(t, err)
-	return der
-}
-
 // TestOCSPGoesOnWhenTheResponderCannotBeRenewed: there are thirty days to mend
 // it.
 func TestOCSPGoesOnWhenTheResponderCannotBeRenewed(t *testing.T) {
 	f := newFixture(t)
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: 2 * 365 * 24 * time.Hour})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: adminSubject(), Validity: 2 * 365 * 24 * time.Hour})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	cert := p.read(t, raw).sign
 	must(t, exec(t, f, diskFull))
 	f.clock.add(350 * 24 * time.Hour)
-	answer, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
+	answer, err := f.Life.OCSP(t.Context(), ask(t, cert, f.Status.Current().Certificate(), nil))
 	must(t, err)
 	f.judge(t, answer.DER, cert, nil)
 	if !bytes.Contains(f.log.Bytes(), []byte("disk full")) {
 		t.Error("nobody is told")
 	}
 	f.clock.add(16 * 24 * time.Hour)
-	if _, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil)); err == nil {
+	if _, err := f.Life.OCSP(t.Context(), ask(t, cert, f.Status.Current().Certificate(), nil)); err == nil {
 		t.Error("an expired responder answered")
 	}
 	must(t, exec(t, f, diskMended))
-	answer, err = f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
+	answer, err = f.Life.OCSP(t.Context(), ask(t, cert, f.Status.Current().Certificate(), nil))
 	must(t, err)
 	f.judge(t, answer.DER, cert, nil)
 }
@@ -160,18 +120,18 @@ func TestOCSPIsNeverGoodForWhatWasNotIssued(t *testing.T) {
 	e := f.enrol(t)
 	p := newPhone(t, f.clock, f.code(t, 0))
 	crashed := f.open(t)
-	crashed.stopAt(stepSigned)
-	if _, err := crashed.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
+	stopAt(crashed, stepSigned)
+	if _, err := crashed.Life.Enrol(t.Context(), p.call(t)); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
 	var pending string
-	must(t, f.db.Reader().QueryRowContext(t.Context(), `SELECT sign_serial FROM ca_issuances WHERE state = 'pending'`).Scan(&pending))
+	must(t, f.database(t).Reader().QueryRowContext(t.Context(), `SELECT sign_serial FROM ca_issuances WHERE state = 'pending'`).Scan(&pending))
 	signed, err := trust.ParseSerialHex(pending)
 	must(t, err)
-	for name, serial := range map[string]*big.Int{"invented": big.NewInt(12345), "pending": signed, "the root's": f.Root().SerialNumber} {
+	for name, serial := range map[string]*big.Int{"invented": big.NewInt(12345), "pending": signed, "the root's": f.Folder.Root().SerialNumber} {
 		fake := *e.sign
 		fake.SerialNumber = serial
-		answer, err := f.OCSP(t.Context(), ask(t, &fake, f.Issuing(), nil))
+		answer, err := f.Life.OCSP(t.Context(), ask(t, &fake, f.Status.Current().Certificate(), nil))
 		must(t, err)
 		if status := f.judge(t, answer.DER, &fake, nil); status.State != trust.Unknown {
 			t.Errorf("%s: %v", name, status.State)
@@ -179,10 +139,10 @@ func TestOCSPIsNeverGoodForWhatWasNotIssued(t *testing.T) {
 	}
 	foreign := newFixture(t)
 	for name, v := range map[string]struct{ question, want []byte }{
-		"another issuer": {ask(t, e.sign, foreign.Issuing(), nil), trust.OCSPError(trust.Unauthorized)},
+		"another issuer": {ask(t, e.sign, foreign.Status.Current().Certificate(), nil), trust.OCSPError(trust.Unauthorized)},
 		"no question":    {[]byte("?"), trust.OCSPError(trust.MalformedRequest)},
 	} {
-		answer, err := f.OCSP(t.Context(), v.question)
+		answer, err := f.Life.OCSP(t.Context(), v.question)
 		must(t, err)
 		if !bytes.Equal(answer.DER, v.want) || answer.Cacheable {
 			t.Errorf("%s: %x", name, answer.DER)
@@ -194,16 +154,16 @@ func TestOCSPIsNeverGoodForWhatWasNotIssued(t *testing.T) {
 // responder certificate's life.
 func TestOCSPResponderIsReplacedInTime(t *testing.T) {
 	f := newFixture(t)
-	file, err := f.NewEnrolmentCode(t.Context(), CodeRequest{Subject: adminSubject(), Validity: 3 * 365 * 24 * time.Hour})
+	file, err := f.Life.NewEnrolmentCode(t.Context(), audit.Local(""), life.CodeRequest{Subject: adminSubject(), Validity: 3 * 365 * 24 * time.Hour})
 	must(t, err)
 	p := newPhone(t, f.clock, file.Code)
-	raw, err := f.Enrol(t.Context(), p.call(t))
+	raw, err := f.Life.Enrol(t.Context(), p.call(t))
 	must(t, err)
 	cert := p.read(t, raw).sign
 	responders := make(map[string]bool)
 	for range 8 {
 		f.clock.add(120 * 24 * time.Hour)
-		answer, err := f.OCSP(t.Context(), ask(t, cert, f.Issuing(), nil))
+		answer, err := f.Life.OCSP(t.Context(), ask(t, cert, f.Status.Current().Certificate(), nil))
 		must(t, err)
 		f.judge(t, answer.DER, cert, nil)
 		parsed, err := trust.ParseOCSPResponse(answer.DER)
@@ -213,7 +173,7 @@ func TestOCSPResponderIsReplacedInTime(t *testing.T) {
 	if len(responders) != 3 {
 		t.Errorf("%d responder certificates in 960 days", len(responders))
 	}
-	_, err = f.VerifyLog(t.Context())
+	_, err = f.Audit.Verify(t.Context())
 	must(t, err)
 }
 
@@ -221,13 +181,13 @@ func TestCRLFollowsRevocations(t *testing.T) {
 	f := newFixture(t)
 	server := f.open(t)
 	e := f.enrol(t)
-	list := func() *CRL {
-		l, err := server.CRL(t.Context(), issuingName)
+	list := func() *status.CRL {
+		l, err := server.Life.CRL(t.Context(), issuingName)
 		must(t, err)
 		return l
 	}
-	look := func(l *CRL) *trust.Status {
-		crl, err := trust.VerifyCRL(l.DER, f.Issuing(), trust.CRLOptions{Now: f.clock.Now()})
+	look := func(l *status.CRL) *trust.Status {
+		crl, err := trust.VerifyCRL(l.DER, f.Status.Current().Certificate(), trust.CRLOptions{Now: f.clock.Now()})
 		must(t, err)
 		status, err := crl.Status(e.sign)
 		must(t, err)
@@ -240,7 +200,7 @@ func TestCRLFollowsRevocations(t *testing.T) {
 	if look(first).State != trust.Good {
 		t.Error("revoked before the time")
 	}
-	changed, err := f.Revoke(t.Context(), Revocation{Lineage: e.answer.Lineage, Reason: trust.AffiliationChanged})
+	changed, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Lineage: e.answer.Lineage, Reason: trust.AffiliationChanged})
 	must(t, err)
 	if len(changed) != 2 {
 		t.Errorf("revoked %v", changed)
@@ -253,44 +213,44 @@ func TestCRLFollowsRevocations(t *testing.T) {
 	if third := list(); third.Number <= second.Number {
 		t.Error("no new list after a quarter of the old one's life")
 	}
-	forced, err := f.SignCRL(t.Context())
+	forced, err := f.Life.SignCRL(t.Context(), audit.Local(""), "")
 	must(t, err)
 	if forced.Number <= second.Number+1 {
 		t.Errorf("forced list %d", forced.Number)
 	}
-	_, err = f.CRL(t.Context(), "none")
+	_, err = f.Life.CRL(t.Context(), "none")
 	refusedWith(t, err, protocol.CodeNotFound)
 }
 
 func TestRootCRL(t *testing.T) {
 	f := newFixture(t)
-	list, err := f.CRL(t.Context(), rootName)
+	list, err := f.Life.CRL(t.Context(), "root")
 	must(t, err)
-	crl, err := trust.VerifyCRL(list.DER, f.Root(), trust.CRLOptions{Now: f.clock.Now()})
+	crl, err := trust.VerifyCRL(list.DER, f.Folder.Root(), trust.CRLOptions{Now: f.clock.Now()})
 	must(t, err)
-	status, err := crl.Status(f.Issuing())
+	status, err := crl.Status(f.Status.Current().Certificate())
 	must(t, err)
 	if status.State != trust.Good {
 		t.Errorf("issuing authority: %v", status.State)
 	}
 	first := list.Number
 	f.clock.add(360 * 24 * time.Hour)
-	_, err = f.SignRootCRL(t.Context(), "", []byte("wrong"))
-	if !errors.Is(err, ErrPassphrase) {
+	_, err = f.Folder.SignRootCRL(t.Context(), audit.Local(""), "", []byte("wrong"))
+	if !errors.Is(err, folder.ErrPassphrase) {
 		t.Errorf("wrong passphrase: %v", err)
 	}
-	if _, err := f.SignRootCRL(t.Context(), newFixture(t).dir, []byte(testPassphrase)); err == nil {
+	if _, err := f.Folder.SignRootCRL(t.Context(), audit.Local(""), newFixture(t).dir, []byte(testPassphrase)); err == nil {
 		t.Error("another root's key signed")
 	}
-	next, err := f.SignRootCRL(t.Context(), "", []byte(testPassphrase))
+	next, err := f.Folder.SignRootCRL(t.Context(), audit.Local(""), "", []byte(testPassphrase))
 	must(t, err)
-	list, err = f.CRL(t.Context(), rootName)
+	list, err = f.Life.CRL(t.Context(), "root")
 	must(t, err)
 	if next.Number <= first || !bytes.Equal(list.DER, next.DER) {
 		t.Errorf("list %d is published after %d was signed", list.Number, next.Number)
 	}
 	f.clock.add(300 * 24 * time.Hour)
-	_, err = trust.VerifyCRL(list.DER, f.Root(), trust.CRLOptions{Now: f.clock.Now()})
+	_, err = trust.VerifyCRL(list.DER, f.Folder.Root(), trust.CRLOptions{Now: f.clock.Now()})
 	must(t, err)
 }
 
@@ -299,27 +259,27 @@ func TestRevokeRefuses(t *testing.T) {
 	e := f.enrol(t)
 	serial := trust.SerialHex(e.sign.SerialNumber)
 	for name, v := range map[string]struct {
-		r    Revocation
+		r    life.Revocation
 		code protocol.Code
 	}{
-		"nothing named":        {Revocation{}, protocol.CodeMalformed},
-		"both named":           {Revocation{Serial: serial, Lineage: e.answer.Lineage}, protocol.CodeMalformed},
-		"no number":            {Revocation{Serial: "xyz"}, protocol.CodeMalformed},
-		"unknown number":       {Revocation{Serial: "1234"}, protocol.CodeNotFound},
-		"the issuer itself":    {Revocation{Serial: trust.SerialHex(f.Issuing().SerialNumber)}, protocol.CodeNotFound},
-		"reason of a hold":     {Revocation{Serial: serial, Reason: trust.CertificateHold}, protocol.CodeMalformed},
-		"reason of an issuer":  {Revocation{Serial: serial, Reason: trust.CACompromise}, protocol.CodeMalformed},
-		"unknown lineage":      {Revocation{Lineage: "00"}, protocol.CodeNotFound},
-		"lineage of nobody":    {Revocation{Lineage: "'; DROP TABLE ca_audit; --"}, protocol.CodeNotFound},
-		"the responder itself": {Revocation{Serial: responderSerial(t, f)}, protocol.CodeNotFound},
+		"nothing named":        {life.Revocation{}, protocol.CodeMalformed},
+		"both named":           {life.Revocation{Serial: serial, Lineage: e.answer.Lineage}, protocol.CodeMalformed},
+		"no number":            {life.Revocation{Serial: "xyz"}, protocol.CodeMalformed},
+		"unknown number":       {life.Revocation{Serial: "1234"}, protocol.CodeNotFound},
+		"the issuer itself":    {life.Revocation{Serial: trust.SerialHex(f.Status.Current().Certificate().SerialNumber)}, protocol.CodeNotFound},
+		"reason of a hold":     {life.Revocation{Serial: serial, Reason: trust.CertificateHold}, protocol.CodeMalformed},
+		"reason of an issuer":  {life.Revocation{Serial: serial, Reason: trust.CACompromise}, protocol.CodeMalformed},
+		"unknown lineage":      {life.Revocation{Lineage: "00"}, protocol.CodeNotFound},
+		"lineage of nobody":    {life.Revocation{Lineage: "'; DROP TABLE ca_audit; --"}, protocol.CodeNotFound},
+		"the responder itself": {life.Revocation{Serial: responderSerial(t, f)}, protocol.CodeNotFound},
 	} {
-		if _, err := f.Revoke(t.Context(), v.r); protocol.CodeOf(err) != v.code {
+		if _, err := f.Life.Revoke(t.Context(), audit.Local(""), v.r); protocol.CodeOf(err) != v.code {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := f.Revoke(t.Context(), Revocation{Serial: serial})
+	_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: serial})
 	must(t, err)
-	again, err := f.Revoke(t.Context(), Revocation{Serial: serial, Reason: trust.KeyCompromise})
+	again, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: serial, Reason: trust.KeyCompromise})
 	if err != nil || len(again) != 0 {
 		t.Errorf("second revocation changed %v, %v", again, err)
 	}
@@ -327,7 +287,5 @@ func TestRevokeRefuses(t *testing.T) {
 
 func responderSerial(t *testing.T, f *fixture) string {
 	t.Helper()
-	cert, err := f.responderCertificate(t.Context(), f.issuers.current())
-	must(t, err)
-	return trust.SerialHex(cert.SerialNumber)
+	return trust.SerialHex(f.responder(t).SerialNumber)
 }

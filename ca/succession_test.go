@@ -1,8 +1,10 @@
-package ca
+package ca_test
 
 import (
 	"testing"
 
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 )
@@ -13,15 +15,15 @@ func TestCompromisedEncryptionKey(t *testing.T) {
 	f := newFixture(t)
 	e := f.enrol(t)
 	f.untilRenewal(e)
-	_, err := f.Revoke(t.Context(), Revocation{Serial: trust.SerialHex(e.encr.SerialNumber), Reason: trust.KeyCompromise})
+	_, err := f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(e.encr.SerialNumber), Reason: trust.KeyCompromise})
 	must(t, err)
-	_, err = f.AuthoriseRenewal(t.Context(), Renewal{Serial: e.serial(), Years: 1})
+	_, err = f.Life.AuthoriseRenewal(t.Context(), audit.Local(""), life.Renewal{Serial: e.serial(), Years: 1})
 	refusedWith(t, err, protocol.CodeCertRevoked)
-	_, err = f.AuthoriseChange(t.Context(), Change{Serial: e.serial(), Organisation: newName})
+	_, err = f.Life.AuthoriseChange(t.Context(), audit.Local(""), life.Change{Serial: e.serial(), Organisation: newName})
 	refusedWith(t, err, protocol.CodeCertRevoked)
-	_, err = f.AuthoriseReissue(t.Context(), Reissue{Serial: e.serial()})
+	_, err = f.Life.AuthoriseReissue(t.Context(), audit.Local(""), life.Reissue{Serial: e.serial()})
 	refusedWith(t, err, protocol.CodeCertRevoked)
-	next := f.follow(t, e, f.reissue(t, e, func(r *Reissue) { r.NewEncryptionKey = true }))
+	next := f.follow(t, e, f.reissue(t, e, func(r *life.Reissue) { r.NewEncryptionKey = true }))
 	if next.key.Equal(e.key) {
 		t.Error("the compromised key goes on")
 	}

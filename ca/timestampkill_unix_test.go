@@ -1,6 +1,6 @@
 //go:build unix
 
-package ca
+package ca_test
 
 import (
 	"bufio"
@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/trust"
 )
 
@@ -32,9 +33,9 @@ func TestStampingChild(t *testing.T) {
 	must(t, err)
 	start := time.Now()
 	now := func() time.Time { return time.Unix(seconds, 0).Add(time.Since(start)) }
-	a, err := Open(t.Context(), dir, Options{Passphrase: []byte(testPassphrase), Now: now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	a, err := ca.OpenWith(t.Context(), dir, ca.Options{Passphrase: []byte(testPassphrase), Now: now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		ca.Seams{TimestampBlock: 3}) // so that most kills fall near the edge of a block
 	must(t, err)
-	a.stamps.blockSize = 3 // so that most kills fall near the edge of a block
 	f := &fixture{Authority: a, dir: dir}
 	for {
 		stamp, err := f.stamp(t, a)
@@ -92,6 +93,6 @@ func TestTimestampSerialsSurviveKill(t *testing.T) {
 	if len(seen) < 4*7 {
 		t.Errorf("%d serial numbers", len(seen))
 	}
-	_, err = f.VerifyLog(t.Context())
+	_, err = f.Audit.Verify(t.Context())
 	must(t, err)
 }

@@ -1,4 +1,4 @@
-package ca
+package ca_test
 
 import (
 	"bytes"
@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -18,12 +22,12 @@ import (
 )
 
 // stamp asks an authority for a token and judges it under the root alone.
-func (f *fixture) stamp(t testing.TB, a *Authority) (*timestamp.Stamp, error) {
+func (f *fixture) stamp(t testing.TB, a *ca.Authority) (*timestamp.Stamp, error) {
 	t.Helper()
 	imprint := timestamp.SumSM3([]byte("message"))
 	nonce, question, err := timestamp.NewRequest(imprint)
 	must(t, err)
-	answer, err := a.Timestamp(t.Context(), question)
+	answer, err := a.Life.Timestamp(t.Context(), question)
 	if err != nil {
 		return nil, err
 	}
@@ -31,9 +35,9 @@ func (f *fixture) stamp(t testing.TB, a *Authority) (*timestamp.Stamp, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := trust.NewStore(trust.DocumentationAuthority(f.Root()))
+	store, err := trust.NewStore(trust.DocumentationAuthority(f.Folder.Root()))
 	must(t, err)
-	stamp, err := timestamp.Verify(token, timestamp.Options{Anchors: store, Imprint: imprint, Nonce: nonce, Policy: a.OIDs().TimestampPolicy})
+	stamp, err := timestamp.Verify(token, timestamp.Options{Anchors: store, Imprint: imprint, Nonce: nonce, Policy: a.Folder.OIDs().TimestampPolicy})
 	must(t, err)
 	return stamp, nil
 }
@@ -41,13 +45,13 @@ func (f *fixture) stamp(t testing.TB, a *Authority) (*timestamp.Stamp, error) {
 func TestTimestampEachFamily(t *testing.T) {
 	for _, family := range issuance.Families() {
 		t.Run(string(family), func(t *testing.T) {
-			f := newFixture(t, func(c *Config) { c.Family = family })
+			f := newFixture(t, func(c *folder.Config) { c.Family = family })
 			stamp, err := f.stamp(t, f.Authority)
 			must(t, err)
 			if !stamp.Info.Time.Equal(f.clock.Now()) || len(stamp.Authority.Chain) != 3 {
 				t.Errorf("%+v", stamp.Info)
 			}
-			cert, err := f.TimestampCertificate(t.Context())
+			cert, err := f.Life.TimestampCertificate(t.Context())
 			must(t, err)
 			if !cert.Equal(stamp.Authority.Leaf()) {
 				t.Error("signed by another certificate")
@@ -61,7 +65,7 @@ func TestTimestampEachFamily(t *testing.T) {
 func TestTimestampSerialsNeverRepeat(t *testing.T) {
 	f := newFixture(t)
 	seen := make(map[string]bool)
-	draw := func(a *Authority) {
+	draw := func(a *ca.Authority) {
 		t.Helper()
 		stamp, err := f.stamp(t, a)
 		must(t, err)
@@ -72,20 +76,20 @@ func TestTimestampSerialsNeverRepeat(t *testing.T) {
 		seen[serial] = true
 		var logged int
 		prefix := strings.TrimLeft(serial[:len(serial)-8], "0")
-		must(t, f.db.Reader().QueryRowContext(t.Context(), `SELECT count(*) FROM ca_audit WHERE event = $1 AND content LIKE $2`,
-			eventTimestamps, "%"+prefix+`"%`).Scan(&logged))
+		must(t, f.database(t).Reader().QueryRowContext(t.Context(), `SELECT count(*) FROM ca_audit WHERE event = $1 AND content LIKE $2`,
+			audit.EventTimestamps, "%"+prefix+`"%`).Scan(&logged))
 		if logged != 1 {
 			t.Errorf("the block of %s is in the log %d times", serial, logged)
 		}
 	}
 	for range 3 {
-		for _, a := range []*Authority{f.Authority, f.open(t)} {
+		for _, a := range []*ca.Authority{f.Authority, f.open(t)} {
 			draw(a)
 			draw(a)
 		}
 	}
-	must(t, f.db.Update(t.Context(), func(tx *sql.Tx) error { // as an old copy would have it
-		_, err := tx.ExecContext(t.Context(), `DELETE FROM ca_counters WHERE name = $1`, counterStampBlock)
+	must(t, f.database(t).Update(t.Context(), func(tx *sql.Tx) error { // as an old copy would have it
+		_, err := tx.ExecContext(t.Context(), `DELETE FROM ca_counters WHERE name = $1`, "timestamp_block")
 		return err
 	}))
 	for range 3 {
@@ -101,7 +105,7 @@ func TestTimestampRefusesAClockThatWentBack(t *testing.T) {
 	_, err := f.stamp(t, f.Authority)
 	must(t, err)
 	f.clock.add(-10 * time.Second)
-	for name, a := range map[string]*Authority{"same process": f.Authority, "after a restart": f.open(t)} {
+	for name, a := range map[string]*ca.Authority{"same process": f.Authority, "after a restart": f.open(t)} {
 		var refused *timestamp.Rejection
 		if _, err := f.stamp(t, a); !errors.As(err, &refused) || refused.Failure != timestamp.TimeNotAvailable {
 			t.Errorf("%s: %v", name, err)
@@ -116,10 +120,10 @@ func TestTimestampRefusesAClockThatWentBack(t *testing.T) {
 // current then.
 func TestTimestampCertificateIsReplacedInTime(t *testing.T) {
 	f := newFixture(t)
-	first, err := f.TimestampCertificate(t.Context())
+	first, err := f.Life.TimestampCertificate(t.Context())
 	must(t, err)
 	f.clock.add(3 * 365 * 24 * time.Hour)
-	same, err := f.TimestampCertificate(t.Context())
+	same, err := f.Life.TimestampCertificate(t.Context())
 	must(t, err)
 	if !same.Equal(first) {
 		t.Error("replaced after three of five years")
@@ -127,12 +131,12 @@ func TestTimestampCertificateIsReplacedInTime(t *testing.T) {
 	f.clock.add(400 * 24 * time.Hour)
 	_, err = f.stamp(t, f.Authority)
 	must(t, err)
-	second, err := f.TimestampCertificate(t.Context())
+	second, err := f.Life.TimestampCertificate(t.Context())
 	must(t, err)
 	if second.Equal(first) || second.NotAfter.Sub(f.clock.Now()) < 4*365*24*time.Hour {
 		t.Errorf("until %v", second.NotAfter)
 	}
-	again, err := f.open(t).TimestampCertificate(t.Context())
+	again, err := f.open(t).Life.TimestampCertificate(t.Context())
 	must(t, err)
 	if !again.Equal(second) {
 		t.Error("another process has another certificate")
@@ -141,14 +145,14 @@ func TestTimestampCertificateIsReplacedInTime(t *testing.T) {
 
 func TestTimestampState(t *testing.T) {
 	f := newFixture(t)
-	state, err := f.Timestamps(t.Context())
+	state, err := f.Life.Timestamps(t.Context())
 	must(t, err)
-	if state.Blocks != 0 || state.LatestToken != nil || state.URL != testBase+PathTimestamp {
+	if state.Blocks != 0 || state.LatestToken != nil || state.URL != testBase+caapi.PathTimestamp {
 		t.Errorf("%+v", state)
 	}
 	_, err = f.stamp(t, f.Authority)
 	must(t, err)
-	state, err = f.Timestamps(t.Context())
+	state, err = f.Life.Timestamps(t.Context())
 	must(t, err)
 	if state.Blocks != 1 || state.LatestToken.Before(f.clock.Now()) {
 		t.Errorf("%+v", state)
@@ -157,7 +161,7 @@ func TestTimestampState(t *testing.T) {
 
 func TestWithoutATimestampKey(t *testing.T) {
 	f := newFixture(t)
-	must(t, os.Remove(filepath.Join(f.dir, keyFileName(keyTSA))))
+	must(t, os.Remove(filepath.Join(f.dir, "tsa.key")))
 	_, err := f.stamp(t, f.open(t))
 	refusedWith(t, err, protocol.CodeNotFound)
 }
@@ -167,13 +171,13 @@ func TestHTTPTimestamp(t *testing.T) {
 	_, question, err := timestamp.NewRequest(timestamp.SumSM3([]byte("message")))
 	must(t, err)
 	as := func(kind string) http.Header { return http.Header{"Content-Type": {kind}} }
-	r := f.serve(t, http.MethodPost, PathTimestamp, as("application/timestamp-query"), question)
+	r := f.serve(t, http.MethodPost, caapi.PathTimestamp, as("application/timestamp-query"), question)
 	if _, err := timestamp.ReadResponse(r.body); err != nil || r.status != http.StatusOK ||
 		r.Header.Get("Content-Type") != "application/timestamp-reply" || r.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("status %d, %v, %v", r.status, r.Header, err)
 	}
 	var refused *timestamp.Rejection
-	r = f.serve(t, http.MethodPost, PathTimestamp, as("application/timestamp-query"), []byte("?"))
+	r = f.serve(t, http.MethodPost, caapi.PathTimestamp, as("application/timestamp-query"), []byte("?"))
 	if _, err := timestamp.ReadResponse(r.body); r.status != http.StatusOK || !errors.As(err, &refused) || refused.Failure != timestamp.BadDataFormat {
 		t.Errorf("no request: status %d, %v", r.status, err)
 	}
@@ -186,7 +190,7 @@ func TestHTTPTimestamp(t *testing.T) {
 		"too long":     {http.MethodPost, "application/timestamp-query", bytes.Repeat([]byte{1}, timestamp.MaxRequest+1), http.StatusBadRequest},
 		"GET":          {http.MethodGet, "", nil, http.StatusNotFound},
 	} {
-		if r := f.serve(t, c.method, PathTimestamp, as(c.kind), c.body); r.status != c.status {
+		if r := f.serve(t, c.method, caapi.PathTimestamp, as(c.kind), c.body); r.status != c.status {
 			t.Errorf("%s: status %d", name, r.status)
 		}
 	}

@@ -87,6 +87,6 @@ func registrationFiles(f *testing.F) map[string][]byte {
 	return map[string][]byte{
 		"platform.json": registration, "request.pem": requestPEM, "api.pem": apiPEM, "ledger.pem": encode("PUBLIC KEY", spki, err),
 		"chain.pem": append(encode("CERTIFICATE", platform.Chain[0].Raw, nil), encode("CERTIFICATE", platform.Chain[1].Raw, nil)...),
-		"root.pem":  encode("CERTIFICATE", authority.Root().Raw, nil), "store.key": []byte(hex.EncodeToString(make([]byte, 32))),
+		"root.pem":  encode("CERTIFICATE", authority.Folder.Root().Raw, nil), "store.key": []byte(hex.EncodeToString(make([]byte, 32))),
 	}
 }

@@ -26,7 +26,12 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -45,7 +50,7 @@ type Options struct {
 	// AppOrigins may call the API from a browser.
 	AppOrigins []string
 	// Configure may change the configuration before the ceremony.
-	Configure func(*ca.Config)
+	Configure func(*folder.Config)
 }
 
 // CA is a running authority. Its methods end the test when something fails.
@@ -73,19 +78,19 @@ func New(t testing.TB, o Options) *CA {
 	}
 	listening := httptest.NewUnstartedServer(nil)
 	c := &CA{URL: "http://" + listening.Listener.Addr().String(), Dir: filepath.Join(t.TempDir(), "ca"), Now: o.Now, client: &http.Client{Timeout: time.Minute}, t: t}
-	config := ca.DefaultConfig()
+	config := folder.DefaultConfig()
 	config.DocumentationOIDs = true
 	config.BaseURL, config.Name = c.URL, "测试CA"
 	if o.Configure != nil {
 		o.Configure(&config)
 	}
-	_, err := ca.Init(c.context(), ca.Ceremony{
+	_, err := folder.Init(c.context(), folder.Ceremony{
 		Dir: c.Dir, Config: config, Passphrase: []byte(Passphrase), KDF: FastKDF(), Now: o.Now, Operator: "test",
 	})
 	c.must(err)
-	c.Authority, err = ca.Open(c.context(), c.Dir, ca.Options{Passphrase: []byte(Passphrase), Now: o.Now, Logger: o.Logger, Operator: "test"})
+	c.Authority, err = ca.Open(c.context(), c.Dir, ca.Options{Passphrase: []byte(Passphrase), Now: o.Now, Logger: o.Logger})
 	c.must(err)
-	listening.Config.Handler = ca.NewHandler(c.Authority, ca.HandlerOptions{AppOrigins: o.AppOrigins, Concurrent: 64, Limits: ca.Limits{PerSecond: -1}})
+	listening.Config.Handler = ca.NewHandler(c.Authority, server.Options{AppOrigins: o.AppOrigins, Concurrent: 64, Limits: server.Limits{PerSecond: -1}})
 	listening.Start()
 	t.Cleanup(func() {
 		listening.Close()
@@ -97,7 +102,7 @@ func New(t testing.TB, o Options) *CA {
 }
 
 // FastKDF are parameters that cost nothing and protect nothing.
-func FastKDF() ca.KDF { return ca.KDF{Time: 1, MemoryKiB: 8, Threads: 1} }
+func FastKDF() folder.KDF { return folder.KDF{Time: 1, MemoryKiB: 8, Threads: 1} }
 
 // context outlives the test's own, which ends before the clean-up.
 func (c *CA) context() context.Context { return context.WithoutCancel(c.t.Context()) }
@@ -112,7 +117,7 @@ func (c *CA) must(err error) {
 // Store with this authority alone.
 func (c *CA) Store() *trust.Store {
 	c.t.Helper()
-	store, err := trust.NewStore(c.TrustAuthority())
+	store, err := trust.NewStore(c.Folder.TrustAuthority())
 	c.must(err)
 	return store
 }
@@ -157,7 +162,7 @@ func (c *CA) Person(name string) *Holder {
 // zero.
 func (c *CA) Code(subject caapi.Subject, validity time.Duration) *caapi.EnrolmentFile {
 	c.t.Helper()
-	file, err := c.NewEnrolmentCode(c.context(), ca.CodeRequest{Subject: subject, Validity: validity})
+	file, err := c.Life.NewEnrolmentCode(c.context(), audit.Local("test"), life.CodeRequest{Subject: subject, Validity: validity})
 	c.must(err)
 	return file
 }
@@ -203,9 +208,9 @@ func (c *CA) open(h *Holder, answer *caapi.EnrolAnswer) {
 	_, err = asn1.Unmarshal(answer.Response, &fields)
 	c.must(err)
 	h.EnvelopedKey = fields.Enveloped.Bytes
-	h.Chain = []*smx509.Certificate{h.Signing, c.Issuing(), c.Root()}
+	h.Chain = []*smx509.Certificate{h.Signing, c.Status.Current().Certificate(), c.Folder.Root()}
 	for usage, leaf := range map[trust.Usage]*smx509.Certificate{trust.Signing: h.Signing, trust.Encryption: h.Encryption} {
-		_, err := c.Store().Verify([]*smx509.Certificate{leaf, c.Issuing()}, trust.VerifyOptions{Time: c.Now(), Usage: usage})
+		_, err := c.Store().Verify([]*smx509.Certificate{leaf, c.Status.Current().Certificate()}, trust.VerifyOptions{Time: c.Now(), Usage: usage})
 		c.must(err)
 	}
 }
@@ -237,7 +242,7 @@ func (c *CA) Platform(name string, origins ...string) *Platform {
 	c.must(err)
 	var state caapi.PlatformState
 	c.must(c.Post(caapi.PathPlatformRequests, api, "", body, &state))
-	_, err = c.ApprovePlatform(c.context(), ca.Approval{ID: state.ID})
+	_, err = c.Registry.ApprovePlatform(c.context(), audit.Local("test"), registry.Approval{ID: state.ID})
 	c.must(err)
 	c.must(c.Get(caapi.PathPlatformRequests+"/"+state.ID, &state))
 	if state.State != caapi.PlatformIssued {
@@ -258,16 +263,16 @@ func (c *CA) Platform(name string, origins ...string) *Platform {
 // Revoke revokes one certificate for keyCompromise.
 func (c *CA) Revoke(cert *smx509.Certificate) {
 	c.t.Helper()
-	_, err := c.Authority.Revoke(c.context(), ca.Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
+	_, err := c.Authority.Life.Revoke(c.context(), audit.Local("test"), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
 	c.must(err)
 }
 
 // Staple is a fresh OCSP answer about a certificate of the issuing authority.
 func (c *CA) Staple(cert *smx509.Certificate) []byte {
 	c.t.Helper()
-	request, err := trust.NewOCSPRequest(cert, c.Issuing(), nil)
+	request, err := trust.NewOCSPRequest(cert, c.Status.Current().Certificate(), nil)
 	c.must(err)
-	answer, err := c.OCSP(c.context(), request)
+	answer, err := c.Life.OCSP(c.context(), request)
 	c.must(err)
 	return answer.DER
 }

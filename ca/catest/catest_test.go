@@ -24,19 +24,19 @@ func TestWholeAuthority(t *testing.T) {
 	if id.Kind != trust.Organisation || id.Role != trust.RoleAdmin || id.CreditCode != "91330100MA27XL0G0X" || id.Lineage != admin.Lineage {
 		t.Errorf("identity %+v", id)
 	}
-	status, err := trust.VerifyOCSP(c.Staple(admin.Signing), admin.Signing, c.Issuing(), trust.OCSPOptions{Now: c.Now()})
+	status, err := trust.VerifyOCSP(c.Staple(admin.Signing), admin.Signing, c.Status.Current().Certificate(), trust.OCSPOptions{Now: c.Now()})
 	if err != nil || status.Err() != nil {
 		t.Errorf("status: %v, %v", status, err)
 	}
 	c.Revoke(admin.Signing)
-	status, err = trust.VerifyOCSP(c.Staple(admin.Signing), admin.Signing, c.Issuing(), trust.OCSPOptions{Now: c.Now()})
+	status, err = trust.VerifyOCSP(c.Staple(admin.Signing), admin.Signing, c.Status.Current().Certificate(), trust.OCSPOptions{Now: c.Now()})
 	if err != nil || !errors.Is(status.Err(), trust.ErrRevoked) {
 		t.Errorf("status after revocation: %v, %v", status, err)
 	}
 	if person.EncryptionKey.Equal(person.SigningKey) {
 		t.Error("one key for both certificates")
 	}
-	if report, err := c.VerifyLog(t.Context()); err != nil || report.Certificates != 4+2+2+1 || report.Revocations != 1 {
+	if report, err := c.Audit.Verify(t.Context()); err != nil || report.Certificates != 4+2+2+1 || report.Revocations != 1 {
 		t.Errorf("log: %+v, %v", report, err)
 	}
 }

@@ -24,8 +24,11 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/ca/issuance"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
 )
@@ -149,7 +152,7 @@ type world struct {
 func newWorld(t *testing.T, family issuance.Family) *world {
 	t.Helper()
 	w := &world{dir: filepath.Join(t.TempDir(), "ca"), tokens: openTokens(t)}
-	config := ca.DefaultConfig()
+	config := folder.DefaultConfig()
 	config.Family, config.BaseURL, config.DocumentationOIDs = family, "http://ca.example", true
 	for _, purpose := range []string{"root", "issuing", "ocsp", "tsa", "pass", "audit"} {
 		token := "bidseal"
@@ -159,14 +162,14 @@ func newWorld(t *testing.T, family issuance.Family) *world {
 		config.Keys[purpose] = testURI(t, token, string(family)+"-"+purpose)
 	}
 	w.root = config.Keys["root"]
-	_, err := ca.Init(t.Context(), ca.Ceremony{
-		Dir: w.dir, Config: config, Passphrase: []byte(passphrase), KDF: ca.KDF{Time: 1, MemoryKiB: 8, Threads: 1}, Tokens: w.tokens, Now: time.Now,
+	_, err := folder.Init(t.Context(), folder.Ceremony{
+		Dir: w.dir, Config: config, Passphrase: []byte(passphrase), KDF: folder.KDF{Time: 1, MemoryKiB: 8, Threads: 1}, Tokens: w.tokens, Now: time.Now,
 	})
 	must(t, err)
 	return w
 }
 
-func (w *world) open(t *testing.T, tokens ca.Tokens) (*ca.Authority, error) {
+func (w *world) open(t *testing.T, tokens folder.Tokens) (*ca.Authority, error) {
 	return ca.Open(t.Context(), w.dir, ca.Options{Passphrase: []byte(passphrase), Now: time.Now, Logger: slog.New(slog.DiscardHandler), Tokens: tokens})
 }
 
@@ -186,9 +189,9 @@ func TestAuthorityInAToken(t *testing.T) {
 					t.Errorf("%s.key: %s", purpose, raw)
 				}
 			}
-			record, err := os.ReadFile(filepath.Join(w.dir, ca.RecordFile))
+			record, err := os.ReadFile(filepath.Join(w.dir, folder.RecordFile))
 			must(t, err)
-			must(t, ca.VerifyRecord(record, a.Root()))
+			must(t, folder.VerifyRecord(record, a.Folder.Root()))
 			if _, err := w.open(t, nil); err == nil || !strings.Contains(err.Error(), "pkcs11") {
 				t.Errorf("without access to tokens: %v", err)
 			}
@@ -197,7 +200,7 @@ func TestAuthorityInAToken(t *testing.T) {
 			must(t, err)
 			csr, err := smx509.CreateCertificateRequest(rand.Reader, &smx509.CertificateRequest{}, key)
 			must(t, err)
-			made, err := a.IssueSingle(t.Context(), ca.Single{CSR: csr, Subject: caapi.Subject{
+			made, err := a.Life.IssueSingle(t.Context(), life.Single{CSR: csr, Subject: caapi.Subject{
 				Kind: "organisation", Name: "Zhang San", Organisation: "Example Ltd.", CreditCode: "91330100MA27XL0G0X", Role: "admin"}})
 			must(t, err)
 			dir := t.TempDir()
@@ -210,39 +213,39 @@ func TestAuthorityInAToken(t *testing.T) {
 				must(t, os.WriteFile(path, out.Bytes(), 0o600))
 				return path
 			}
-			root, issuing := write("root.pem", "CERTIFICATE", a.Root().Raw), write("issuing.pem", "CERTIFICATE", a.Issuing().Raw)
+			root, issuing := write("root.pem", "CERTIFICATE", a.Folder.Root().Raw), write("issuing.pem", "CERTIFICATE", a.Status.Current().Certificate().Raw)
 			leaf := write("leaf.pem", "CERTIFICATE", made.Chain[0])
-			list, err := a.CRL(t.Context(), "issuing-1")
+			list, err := a.Life.CRL(t.Context(), "issuing-1")
 			must(t, err)
-			rootList, err := a.SignRootCRL(t.Context(), "", []byte(passphrase))
+			rootList, err := a.Folder.SignRootCRL(t.Context(), audit.Local("test"), "", []byte(passphrase))
 			must(t, err)
 			lists := write("lists.pem", "X509 CRL", list.DER, rootList.DER)
 			openssl(t, "OK", "verify", "-x509_strict", "-crl_check_all", "-CRLfile", lists, "-CAfile", root, "-untrusted", issuing, leaf)
 
 			cert, err := trust.ParseCertificate(made.Chain[0])
 			must(t, err)
-			question, err := trust.NewOCSPRequest(cert, a.Issuing(), nil)
+			question, err := trust.NewOCSPRequest(cert, a.Status.Current().Certificate(), nil)
 			must(t, err)
 			for _, want := range []string{"good", "revoked"} {
-				answer, err := a.OCSP(t.Context(), question)
+				answer, err := a.Life.OCSP(t.Context(), question)
 				must(t, err)
 				path := filepath.Join(dir, want+".ocsp")
 				must(t, os.WriteFile(path, answer.DER, 0o600))
 				openssl(t, leaf+": "+want, "ocsp", "-issuer", issuing, "-cert", leaf, "-respin", path, "-CAfile", root, "-no_nonce")
-				_, err = a.Revoke(t.Context(), ca.Revocation{Serial: made.Serial, Reason: trust.KeyCompromise})
+				_, err = a.Life.Revoke(t.Context(), audit.Local("test"), life.Revocation{Serial: made.Serial, Reason: trust.KeyCompromise})
 				must(t, err)
 			}
 
 			next := testURI(t, "bidseal", string(family)+"-issuing-2")
-			_, err = a.RotateIssuing(t.Context(), ca.Rotation{RootPassphrase: []byte(passphrase), Passphrase: []byte(passphrase), KeyURI: next})
+			_, err = a.Folder.RotateIssuing(t.Context(), audit.Local("test"), folder.Rotation{RootPassphrase: []byte(passphrase), Passphrase: []byte(passphrase), KeyURI: next})
 			must(t, err)
 			b, err := w.open(t, w.tokens)
 			must(t, err)
 			defer func() { must(t, b.Close()) }()
-			if b.Issuing().Equal(a.Issuing()) {
+			if b.Status.Current().Certificate().Equal(a.Status.Current().Certificate()) {
 				t.Error("the new authority does not issue")
 			}
-			_, err = b.VerifyLog(t.Context())
+			_, err = b.Audit.Verify(t.Context())
 			must(t, err)
 			noPrivateKey(t, w.dir)
 		})

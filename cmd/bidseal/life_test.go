@@ -17,7 +17,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/keys"
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/storage"
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
@@ -30,17 +30,17 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// life is one holder through all certificates: real authority, relay, SDK and
+// holderLife is one holder through all certificates: real authority, relay, SDK and
 // phones, operated by their command lines.
-type life struct {
+type holderLife struct {
 	*thread
 	base []string // flags of `bidseal ca`
 }
 
-func newLife(t *testing.T) *life {
+func newLife(t *testing.T) *holderLife {
 	t.Helper()
 	th := newThread(t)
-	return &life{th, []string{"--data", th.authority.Dir, "--password-file", th.file("passphrase", []byte(catest.Passphrase)), "--operator", "tester"}}
+	return &holderLife{th, []string{"--data", th.authority.Dir, "--password-file", th.file("passphrase", []byte(catest.Passphrase)), "--operator", "tester"}}
 }
 
 // caLine runs `bidseal ca ... --json` on one authority and reads the document.
@@ -56,7 +56,7 @@ func caLine(t *testing.T, base []string, v any, args ...string) {
 }
 
 // phone is a phone that holds nothing yet.
-func (l *life) phone(name string) *threadPhone {
+func (l *holderLife) phone(name string) *threadPhone {
 	l.t.Helper()
 	return &threadPhone{th: l.thread, state: filepath.Join(l.dir, "phone-"+name), password: l.file("password-"+name, []byte("password of "+name+"\n"))}
 }
@@ -76,7 +76,7 @@ func (p *threadPhone) enrolWith(code string) []core.Certificate {
 }
 
 // authorise runs `bidseal ca renew|change|reissue` for the phone's certificate.
-func (l *life) authorise(p *threadPhone, operation string, flags ...string) (file string) {
+func (l *holderLife) authorise(p *threadPhone, operation string, flags ...string) (file string) {
 	l.t.Helper()
 	file = filepath.Join(l.dir, operation+"-"+p.signing+".json")
 	var out struct{ Operation string }
@@ -88,7 +88,7 @@ func (l *life) authorise(p *threadPhone, operation string, flags ...string) (fil
 }
 
 // first enrols a phone with a certificate that ends in two months.
-func (l *life) first(p *threadPhone) []core.Certificate {
+func (l *holderLife) first(p *threadPhone) []core.Certificate {
 	l.t.Helper()
 	file := l.authority.Code(caapi.Subject{Kind: string(trust.Organisation), Name: "张三", Organisation: "示例建设有限公司",
 		CreditCode: "91330100MA27XL0G0X", Role: trust.RoleAdmin}, 60*24*time.Hour)
@@ -98,9 +98,9 @@ func (l *life) first(p *threadPhone) []core.Certificate {
 }
 
 // certificate is what the authority issued under a serial number.
-func (l *life) certificate(lineage, serial string) *smx509.Certificate {
+func (l *holderLife) certificate(lineage, serial string) *smx509.Certificate {
 	l.t.Helper()
-	all, err := l.authority.Certificates(l.t.Context(), lineage, 100)
+	all, err := l.authority.Status.Certificates(l.t.Context(), lineage, 100)
 	l.must(err)
 	for _, c := range all {
 		if c.Serial == serial {
@@ -255,7 +255,7 @@ func TestLifeOfACertificate(t *testing.T) {
 			t.Errorf("%+v", out)
 		}
 	})
-	var report ca.LogReport
+	var report audit.Report
 	caLine(t, l.base, &report, "verify-log")
 }
 

@@ -12,9 +12,10 @@ import (
 	"github.com/bidseal/bidseal/app/core"
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/storage"
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
 	"github.com/bidseal/bidseal/trust"
 )
@@ -77,10 +78,10 @@ func TestPhoneSwitchedOffInItsLife(t *testing.T) {
 			old := enrol(dyingPhone(t, first), authority.Code(caapi.Subject{Kind: string(trust.Person), Name: "张三"}, 60*24*time.Hour))
 			files, file, err := storage.Files(first), (*caapi.EnrolmentFile)(nil), error(nil)
 			if operation == caapi.OperationRenew {
-				file, err = authority.AuthoriseRenewal(t.Context(), ca.Renewal{Serial: old[0].Serial, Years: 1})
+				file, err = authority.Life.AuthoriseRenewal(t.Context(), audit.Local("test"), life.Renewal{Serial: old[0].Serial, Years: 1})
 			} else {
 				files = storage.NewMemory()
-				file, err = authority.AuthoriseReissue(t.Context(), ca.Reissue{Serial: old[0].Serial, NewEncryptionKey: true})
+				file, err = authority.Life.AuthoriseReissue(t.Context(), audit.Local("test"), life.Reissue{Serial: old[0].Serial, NewEncryptionKey: true})
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -108,7 +109,7 @@ func TestPhoneSwitchedOffInItsLife(t *testing.T) {
 			if left, err := files.List(t.Context(), "enrol-"); err != nil || len(left) > 0 && !strings.HasSuffix(left[0], "lock") {
 				t.Errorf("%s: left behind %q, %v", name, left, err)
 			}
-			all, err := authority.Certificates(t.Context(), old[0].Identity.Lineage, 100)
+			all, err := authority.Status.Certificates(t.Context(), old[0].Identity.Lineage, 100)
 			if err != nil || len(all) != 4 {
 				t.Errorf("%s: the authority issued %d certificates, %v", name, len(all), err)
 			}

@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
@@ -32,7 +33,7 @@ func TestPlatformRenewal(t *testing.T) {
 	}
 	approve := func(id string) {
 		t.Helper()
-		if _, err := l.authority.ApprovePlatform(t.Context(), ca.Approval{ID: id}); err != nil {
+		if _, err := l.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.Approval{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}

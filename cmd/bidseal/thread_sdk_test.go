@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
@@ -17,7 +17,7 @@ import (
 func (th *thread) sdk() *bidseal.Client {
 	th.t.Helper()
 	client, err := bidseal.New(bidseal.Config{RequestKey: th.platform.RequestKey, Chain: th.platform.Chain, APIKey: th.platform.APIKey,
-		Relay: th.relay, App: threadApp, LedgerKeys: []crypto.PublicKey{th.ledger.Public()}, Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + ca.PathTimestamp,
+		Relay: th.relay, App: threadApp, LedgerKeys: []crypto.PublicKey{th.ledger.Public()}, Anchors: th.authority.Store(), OCSPURL: th.authority.URL + "/ocsp", TSAURL: th.authority.URL + caapi.PathTimestamp,
 		Origins: []string{"https://bid.example.cn"}})
 	th.must(err)
 	th.run(client)
@@ -127,7 +127,7 @@ func TestThreadWithSDK(t *testing.T) {
 	})
 	t.Run("another owner expected", func(t *testing.T) {
 		th.t = t
-		challenge, err := client.Login(t.Context(), bidseal.LoginOptions{Expect: &bidseal.Owner{Anchor: protocol.H(th.authority.Root().Raw),
+		challenge, err := client.Login(t.Context(), bidseal.LoginOptions{Expect: &bidseal.Owner{Anchor: protocol.H(th.authority.Folder.Root().Raw),
 			CreditCode: "91110000000000000X"}})
 		th.must(err)
 		phone.refused(protocol.CodeNoCertificate, challenge.Payload(), "--approve")

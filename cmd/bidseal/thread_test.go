@@ -67,7 +67,7 @@ func newThread(t *testing.T) *thread {
 	th.ledger = key
 	server := httptest.NewUnstartedServer(nil)
 	th.relay = "http://" + server.Listener.Addr().String()
-	r, err := relay.New(t.Context(), relay.Config{Origin: th.relay, Anchors: th.authority.Store(), PassKeys: []crypto.PublicKey{th.authority.PassKey()},
+	r, err := relay.New(t.Context(), relay.Config{Origin: th.relay, Anchors: th.authority.Store(), PassKeys: []crypto.PublicKey{th.authority.Life.PassKey()},
 		LedgerKey: th.ledger, State: store, Nonces: store, Counters: store, Outcomes: store, Directory: store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	th.must(err)
 	handler := r.Handler()

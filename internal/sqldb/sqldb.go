@@ -96,3 +96,13 @@ func (d *DB) Update(ctx context.Context, do func(tx *sql.Tx) error) error {
 	}
 	return nil
 }
+
+// Changed reports whether a statement changed a row; it takes what ExecContext
+// returns.
+func Changed(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}

@@ -49,6 +49,17 @@ const (
 	prometheus = "github.com/prometheus/..."
 )
 
+// roomsAfter are the rooms of the authority after the one named, and the authority that composes them: each room knows
+// only those before it.
+func roomsAfter(room string) []string {
+	rooms := []string{"audit", "listing", "status", "life", "registry", "folder", "server"}
+	after := []string{"./ca", "./ca/catest/..."}
+	for _, later := range rooms[slices.Index(rooms, room)+1:] {
+		after = append(after, "./ca/"+later+"/...")
+	}
+	return after
+}
+
 func bans() []ban {
 	return []ban{
 		{
@@ -109,6 +120,38 @@ func bans() []ban {
 		{
 			from: []string{"./relay/..."}, to: components, but: []string{"./relay/...", "./trust/..."}, deep: true,
 			why: "only cmd knows more than one component",
+		},
+		{
+			from: []string{"./ca/audit/..."}, to: roomsAfter("audit"),
+			why: "the audit log is the authority's first room: what is held against it comes from above",
+		},
+		{
+			from: []string{"./ca/listing/..."}, to: roomsAfter("listing"),
+			why: "the public listing knows the log alone, so that it lists what it is told",
+		},
+		{
+			from: []string{"./ca/status/..."}, to: roomsAfter("status"),
+			why: "what a certificate is worth does not hang on how it was issued",
+		},
+		{
+			from: []string{"./ca/life/..."}, to: roomsAfter("life"),
+			why: "certificates are issued the same whoever applied for them: the registry brings its kinds",
+		},
+		{
+			from: []string{"./ca/registry/..."}, to: roomsAfter("registry"),
+			why: "who deals with the authority is no matter of where its keys lie",
+		},
+		{
+			from: []string{"./ca/folder/..."}, to: roomsAfter("folder"),
+			why: "ceremony, backup and restoration work without a server",
+		},
+		{
+			from: []string{"./ca/server/..."}, to: roomsAfter("server"),
+			why: "the server serves rooms, and the authority that composes them is above",
+		},
+		{
+			from: []string{"./ca/issuance/...", "./ca/kmc/...", "./ca/assist/...", "./ca/tsa/...", "./ca/transparency/...", "./ca/hsm/...", "./ca/migrations/..."}, to: append([]string{"./ca/audit/..."}, roomsAfter("audit")...),
+			why: "what the rooms stand on stands alone",
 		},
 		{
 			from: []string{"./ca/..."}, to: components, but: []string{"./ca/...", "./trust/..."}, deep: true,

@@ -44,10 +44,14 @@ func sourceRules(path string, file *ast.File) []string {
 			wrong = append(wrong, "func init: nothing happens by being imported")
 		}
 	}
+	handed := !isTest && (strings.HasPrefix(path, "ca/audit/") || strings.HasPrefix(path, "ca/listing/") || strings.HasPrefix(path, "ca/status/"))
 	ast.Inspect(file, func(node ast.Node) bool {
 		selector, ok := node.(*ast.SelectorExpr)
 		if !ok {
 			return true
+		}
+		if on, ok := selector.X.(*ast.SelectorExpr); ok && handed && on.Sel.Name == "db" && (selector.Sel.Name == "Update" || selector.Sel.Name == "Exec") {
+			wrong = append(wrong, "db."+selector.Sel.Name+": log, listing and status are handed the transaction in which they write")
 		}
 		pkg, ok := selector.X.(*ast.Ident)
 		if !ok {
@@ -143,6 +147,7 @@ func TestSourceRulesFire(t *testing.T) {
 		"init":          {"relay/a.go", `package relay; func init() {}`},
 		"package name":  {"relay/util/a.go", `package util`},
 		"gin":           {"relay/store.go", `package relay; import "github.com/gin-gonic/gin"; var _ gin.Context`},
+		"transaction":   {"ca/status/a.go", `package status; func (s *Status) f() { s.db.Update() }`},
 		"skip":          {"relay/a_test.go", `package relay; func f(t T) { t.Skip() }`},
 	} {
 		file, err := parser.ParseFile(token.NewFileSet(), source.path, source.text, 0)

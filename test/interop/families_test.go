@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/ca/issuance"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -29,9 +29,9 @@ type wholesale struct {
 
 func newWholesale(t *testing.T, family issuance.Family) *wholesale {
 	t.Helper()
-	a := &authority{catest.New(t, catest.Options{Configure: func(c *ca.Config) { c.Family = family }}), t}
+	a := &authority{catest.New(t, catest.Options{Configure: func(c *folder.Config) { c.Family = family }}), t}
 	dir := t.TempDir()
-	return &wholesale{a, dir, pemFile(t, dir, "root", a.Root().Raw), pemFile(t, dir, "issuing", a.Issuing().Raw)}
+	return &wholesale{a, dir, pemFile(t, dir, "root", a.Folder.Root().Raw), pemFile(t, dir, "issuing", a.Status.Current().Certificate().Raw)}
 }
 
 // list writes a published list the way OpenSSL reads it.
@@ -101,7 +101,7 @@ func (w *wholesale) stamp() {
 	write(w.t, data, []byte("evidence"))
 	write(w.t, other, []byte("something else"))
 	output(w.t, "openssl", "ts", "-query", "-data", data, "-sha256", "-cert", "-out", question)
-	write(w.t, answer, w.post(ca.PathTimestamp, "application/timestamp-query", read(w.t, question)))
+	write(w.t, answer, w.post(caapi.PathTimestamp, "application/timestamp-query", read(w.t, question)))
 	verify := func(what, file, root string) []string {
 		return []string{"ts", "-verify", what, file, "-in", answer, "-CAfile", root, "-untrusted", w.issuing}
 	}
@@ -109,7 +109,7 @@ func (w *wholesale) stamp() {
 	w.says("timestamp of its data", true, "Verification: OK", verify("-data", data, w.root)...)
 	w.says("timestamp of other data", false, "Verification: OK", verify("-data", other, w.root)...)
 	w.says("timestamp under another root", false, "Verification: OK", verify("-data", data, pemFile(w.t, w.dir, "stranger", stranger(w.t)))...)
-	tsa := pemFile(w.t, w.dir, "tsa", must(w.TimestampCertificate(w.t.Context()))(w.t).Raw)
+	tsa := pemFile(w.t, w.dir, "tsa", must(w.Life.TimestampCertificate(w.t.Context()))(w.t).Raw)
 	w.says("whole path with both lists", true, "tsa.pem: OK", "verify", "-x509_strict", "-purpose", "timestampsign", "-crl_check_all", "-CAfile", w.root,
 		"-untrusted", w.issuing, "-CRLfile", w.list("root"), "-CRLfile", w.list("issuing-1"), tsa)
 	w.says("whole path without the root's list", false, "tsa.pem: OK", "verify", "-x509_strict", "-crl_check_all", "-CAfile", w.root,

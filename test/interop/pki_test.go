@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/bidseal/bidseal/trust/timestamp"
@@ -67,7 +67,7 @@ func (a *authority) do(request *http.Request) []byte {
 func (a *authority) status(cert *smx509.Certificate) (answer, nonce []byte) {
 	a.t.Helper()
 	nonce = must(protocol.Random(16))(a.t)
-	return a.ask(must(trust.NewOCSPRequest(cert, a.Issuing(), nonce))(a.t)), nonce
+	return a.ask(must(trust.NewOCSPRequest(cert, a.Status.Current().Certificate(), nonce))(a.t)), nonce
 }
 
 // enrol gives a person of an organisation a dual certificate that lives for validity, a year if zero.
@@ -117,11 +117,11 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 	at := clock.UTC().Add(time.Second).Format(time.RFC3339)
 
 	j := newJudge(t)
-	root, issuing := j.file("root.cer", a.Root().Raw), j.file("issuing.cer", a.Issuing().Raw)
+	root, issuing := j.file("root.cer", a.Folder.Root().Raw), j.file("issuing.cer", a.Status.Current().Certificate().Raw)
 	signing, encryption := j.file("signing.cer", holder.Signing.Raw), j.file("encryption.cer", holder.Encryption.Raw)
 	revoked := j.file("revoked.cer", other.Signing.Raw)
 	for name, cert := range map[string]*smx509.Certificate{
-		"root": a.Root(), "issuing": a.Issuing(), "signing": holder.Signing, "encryption": holder.Encryption, "platform": platform.Chain[0],
+		"root": a.Folder.Root(), "issuing": a.Status.Current().Certificate(), "signing": holder.Signing, "encryption": holder.Encryption, "platform": platform.Chain[0],
 		"person": person.Signing, "person's encryption": person.Encryption, "responder": responder(t, goodAnswer),
 	} {
 		issuer := issuing
@@ -183,14 +183,14 @@ func TestAuthorityByBouncyCastle(t *testing.T) {
 
 // stamps adds timestamps over SM3 and SHA-256 by the running authority, and what must not pass for one.
 func (a *authority) stamps(j *judge, at string) {
-	cert := must(a.TimestampCertificate(a.t.Context()))(a.t)
+	cert := must(a.Life.TimestampCertificate(a.t.Context()))(a.t)
 	tsa := j.file("tsa.cer", cert.Raw)
 	digest := sha256.Sum256([]byte("evidence"))
 	_, other := must2(timestamp.NewRequest(timestamp.SumSM3([]byte("evidence"))))(a.t)
 	j.file("other.tsq", other)
 	for name, imprint := range map[string]timestamp.Imprint{"SM3": timestamp.SumSM3([]byte("evidence")), "SHA-256": timestamp.SHA256(digest[:])} {
 		_, question := must2(timestamp.NewRequest(imprint))(a.t)
-		answer := a.post(ca.PathTimestamp, "application/timestamp-query", question)
+		answer := a.post(caapi.PathTimestamp, "application/timestamp-query", question)
 		token := must(timestamp.ReadResponse(answer))(a.t)
 		stamp := must(timestamp.Verify(token, timestamp.Options{Anchors: a.Store(), Imprint: imprint}))(a.t)
 		fields := func(request, response string) check {
@@ -222,11 +222,11 @@ func must2[A, B any](first A, second B, err error) func(*testing.T) (A, B) {
 // shard in its place; the full list, which states no distribution point, covers both.
 func TestShardsByBouncyCastle(t *testing.T) {
 	clock := time.Now().AddDate(-2, 0, 0).Truncate(time.Second)
-	a := &authority{catest.New(t, catest.Options{Now: func() time.Time { return clock }, Configure: func(c *ca.Config) { c.CRLShards = 2 }}), t}
+	a := &authority{catest.New(t, catest.Options{Now: func() time.Time { return clock }, Configure: func(c *folder.Config) { c.CRLShards = 2 }}), t}
 	good, revoked := a.enrol("张三", 0), a.enrol("李四", 0)
 	a.Revoke(revoked.Signing)
 	j := newJudge(t)
-	root, issuing := j.file("root.cer", a.Root().Raw), j.file("issuing.cer", a.Issuing().Raw)
+	root, issuing := j.file("root.cer", a.Folder.Root().Raw), j.file("issuing.cer", a.Status.Current().Certificate().Raw)
 	rootList, full := j.file("root.crl", a.get("/crl/root.crl")), j.file("issuing-1.crl", a.get("/crl/issuing-1.crl"))
 	at := clock.UTC().Add(time.Second).Format(time.RFC3339)
 	for name, cert := range map[string]*smx509.Certificate{"good": good.Signing, "revoked": revoked.Signing} {
@@ -276,7 +276,7 @@ func opensslQuestion(t *testing.T, a *authority, cert *smx509.Certificate) []byt
 	t.Helper()
 	dir := t.TempDir()
 	question := filepath.Join(dir, "question.der")
-	output(t, "openssl", "ocsp", "-issuer", pemFile(t, dir, "issuer", a.Issuing().Raw), "-cert", pemFile(t, dir, "cert", cert.Raw), "-no_nonce", "-reqout", question)
+	output(t, "openssl", "ocsp", "-issuer", pemFile(t, dir, "issuer", a.Status.Current().Certificate().Raw), "-cert", pemFile(t, dir, "cert", cert.Raw), "-no_nonce", "-reqout", question)
 	return read(t, question)
 }
 
@@ -294,12 +294,12 @@ func TestAuthorityByOpenSSL(t *testing.T) {
 		name         string
 		cert, issuer []byte
 	}{
-		{"issuing", a.Issuing().Raw, a.Root().Raw},
-		{"signing", holder.Signing.Raw, a.Issuing().Raw},
-		{"encryption", holder.Encryption.Raw, a.Issuing().Raw},
-		{"person", a.Person("李四").Signing.Raw, a.Issuing().Raw},
-		{"platform", platform.Chain[0].Raw, a.Issuing().Raw},
-		{"responder", responder(t, a.Staple(holder.Signing)).Raw, a.Issuing().Raw},
+		{"issuing", a.Status.Current().Certificate().Raw, a.Folder.Root().Raw},
+		{"signing", holder.Signing.Raw, a.Status.Current().Certificate().Raw},
+		{"encryption", holder.Encryption.Raw, a.Status.Current().Certificate().Raw},
+		{"person", a.Person("李四").Signing.Raw, a.Status.Current().Certificate().Raw},
+		{"platform", platform.Chain[0].Raw, a.Status.Current().Certificate().Raw},
+		{"responder", responder(t, a.Staple(holder.Signing)).Raw, a.Status.Current().Certificate().Raw},
 	} {
 		t.Run(level.name, func(t *testing.T) {
 			issuer := pemFile(t, dir, level.name+"-issuer", level.issuer)

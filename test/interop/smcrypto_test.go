@@ -141,15 +141,15 @@ func TestSMCryptoAcceptsOurSignatures(t *testing.T) {
 	a := &authority{catest.New(t, catest.Options{}), t}
 	holder := a.Person("张三")
 	for name, signed := range map[string]struct{ cert, by *smx509.Certificate }{
-		"signing certificate": {holder.Signing, a.Issuing()}, "encryption certificate": {holder.Encryption, a.Issuing()},
-		"issuing certificate": {a.Issuing(), a.Root()}, "root certificate": {a.Root(), a.Root()},
+		"signing certificate": {holder.Signing, a.Status.Current().Certificate()}, "encryption certificate": {holder.Encryption, a.Status.Current().Certificate()},
+		"issuing certificate": {a.Status.Current().Certificate(), a.Folder.Root()}, "root certificate": {a.Folder.Root(), a.Folder.Root()},
 	} {
 		p.signed(name, signed.by.PublicKey, signed.cert.RawTBSCertificate, signed.cert.Signature)
 	}
 	csr := must(smx509.ParseCertificateRequest(holder.CSR))(t)
 	p.signed("request", csr.PublicKey, csr.RawTBSCertificateRequest, csr.Signature)
 	list := must(smx509.ParseRevocationList(a.get("/crl/issuing-1.crl")))(t)
-	p.signed("revocation list", a.Issuing().PublicKey, list.RawTBSRevocationList, list.Signature)
+	p.signed("revocation list", a.Status.Current().Certificate().PublicKey, list.RawTBSRevocationList, list.Signature)
 
 	public := &holder.SigningKey.PublicKey
 	statement := protocol.StatementMessage([]byte(`{"v":1,"typ":"login"}`))

@@ -7,8 +7,10 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/app/core"
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
@@ -54,11 +56,11 @@ func TestPhoneSignsIn(t *testing.T) {
 	for _, c := range certs {
 		cert, err := trust.ParseCertificate(c.Chain[0])
 		w.must(err)
-		question, err := trust.NewOCSPRequest(cert, w.authority.Issuing(), nil)
+		question, err := trust.NewOCSPRequest(cert, w.authority.Status.Current().Certificate(), nil)
 		w.must(err)
-		answer, err := w.authority.OCSP(t.Context(), question)
+		answer, err := w.authority.Life.OCSP(t.Context(), question)
 		w.must(err)
-		status, err := trust.VerifyOCSP(answer.DER, cert, w.authority.Issuing(), trust.OCSPOptions{Now: w.now})
+		status, err := trust.VerifyOCSP(answer.DER, cert, w.authority.Status.Current().Certificate(), trust.OCSPOptions{Now: w.now})
 		w.must(err)
 		if status.State != trust.Revoked {
 			t.Errorf("certificate %s is %v", c.ID, status.State)
@@ -115,7 +117,7 @@ func (w *world) enrol(phone *core.Core, file *caapi.EnrolmentFile) {
 // TestAuthorityIssues: the authority's log verifies, and everything that was under way ends in certificates.
 func TestAuthorityIssues(t *testing.T) {
 	w := newWorld(t)
-	before, err := w.authority.VerifyLog(t.Context())
+	before, err := w.authority.Audit.Verify(t.Context())
 	w.must(err)
 	if before.Revocations != 3 {
 		t.Errorf("%d revocations, want 3: two certificates of a holder, one of an operator", before.Revocations)
@@ -134,7 +136,7 @@ func TestAuthorityIssues(t *testing.T) {
 	})
 	t.Run("new code", func(t *testing.T) {
 		w.t = t
-		code, err := w.authority.NewEnrolmentCode(t.Context(), ca.CodeRequest{Subject: caapi.Subject{Kind: string(trust.Person), Name: "蒋十二"}})
+		code, err := w.authority.Life.NewEnrolmentCode(t.Context(), audit.Local("test"), life.CodeRequest{Subject: caapi.Subject{Kind: string(trust.Person), Name: "蒋十二"}})
 		w.must(err)
 		w.enrol(w.phone("phone-another"), code)
 	})
@@ -165,14 +167,14 @@ func TestAuthorityIssues(t *testing.T) {
 			ID string `json:"id"`
 		}
 		w.readJSON("platform-waiting/application.json", &application)
-		registered, err := w.authority.ApprovePlatform(t.Context(), ca.Approval{ID: application.ID})
+		registered, err := w.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.Approval{ID: application.ID})
 		w.must(err)
 		if len(registered.Chain) == 0 || registered.Name != "另一个交易平台" {
 			t.Errorf("registration %+v", registered)
 		}
 	})
 	w.t = t
-	after, err := w.authority.VerifyLog(t.Context(), before.Head)
+	after, err := w.authority.Audit.Verify(t.Context(), before.Head)
 	w.must(err)
 	if want := before.Certificates + 4*2 + 1; after.Certificates != want {
 		t.Errorf("the log has %d certificates, want %d", after.Certificates, want)

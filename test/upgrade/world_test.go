@@ -33,6 +33,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/storage"
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -154,19 +155,19 @@ func (w *world) openAuthority() http.Handler {
 	w.t.Helper()
 	var err error
 	w.authority, err = ca.Open(w.t.Context(), w.path("ca"), ca.Options{Passphrase: []byte(catest.Passphrase), Now: w.clock,
-		Logger: slog.New(slog.DiscardHandler), Operator: "王五"})
+		Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	w.t.Cleanup(func() {
 		if err := w.authority.Close(); err != nil {
 			w.t.Error(err)
 		}
 	})
-	return ca.NewHandler(w.authority, ca.HandlerOptions{Concurrent: 64, Limits: ca.Limits{PerSecond: -1}})
+	return ca.NewHandler(w.authority, server.Options{Concurrent: 64, Limits: server.Limits{PerSecond: -1}})
 }
 
 func (w *world) anchors() *trust.Store {
 	w.t.Helper()
-	anchors, err := trust.NewStore(w.authority.TrustAuthority())
+	anchors, err := trust.NewStore(w.authority.Folder.TrustAuthority())
 	w.must(err)
 	return anchors
 }
@@ -177,7 +178,7 @@ func (w *world) openRelay() http.Handler {
 	var err error
 	w.store, err = sqlstore.Open(w.t.Context(), w.path("relay", "relay.db"), w.clock)
 	w.must(err)
-	r, err := relay.New(w.t.Context(), relay.Config{Origin: relayOrigin, Anchors: w.anchors(), PassKeys: []crypto.PublicKey{w.authority.PassKey()},
+	r, err := relay.New(w.t.Context(), relay.Config{Origin: relayOrigin, Anchors: w.anchors(), PassKeys: []crypto.PublicKey{w.authority.Life.PassKey()},
 		LedgerKey: w.ledgerKey, State: w.store, Nonces: w.store, Counters: w.store, Outcomes: w.store, Directory: w.store, Bus: relay.NewLocalBus(), Clock: w.clock,
 		Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)

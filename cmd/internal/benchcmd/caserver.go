@@ -17,7 +17,12 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/server"
+	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/bench"
 	"github.com/bidseal/bidseal/internal/sqldb"
@@ -114,24 +119,24 @@ func (s *caBenchServer) start(ctx context.Context, g *errgroup.Group, shards int
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	config := ca.DefaultConfig()
+	config := folder.DefaultConfig()
 	config.Name, config.Organisation, config.BaseURL = "BidSeal bench", "BidSeal bench", "http://"+listener.Addr().String()
 	config.CRLShards, config.DocumentationOIDs = shards, true
 	pass := []byte("bench")
-	if _, err := ca.Init(ctx, ca.Ceremony{Dir: s.dir, Config: config, Passphrase: pass, Now: time.Now, Operator: "bench"}); err != nil {
+	if _, err := folder.Init(ctx, folder.Ceremony{Dir: s.dir, Config: config, Passphrase: pass, Now: time.Now, Operator: "bench"}); err != nil {
 		return nil, err
 	}
-	if s.authority, err = ca.Open(ctx, s.dir, ca.Options{Passphrase: pass, Now: time.Now, Logger: s.log, Operator: "bench"}); err != nil {
+	if s.authority, err = ca.Open(ctx, s.dir, ca.Options{Passphrase: pass, Now: time.Now, Logger: s.log}); err != nil {
 		return nil, err
 	}
-	cli.ServeUntil(ctx, g, listener, nil, ca.NewHandler(s.authority, ca.HandlerOptions{Limits: ca.Limits{PerSecond: -1}}), s.log, nil)
-	return &caBenchAnswer{CA: s.authority.URL(), Issuing: s.authority.Issuing().Raw}, nil
+	cli.ServeUntil(ctx, g, listener, nil, ca.NewHandler(s.authority, server.Options{Limits: server.Limits{PerSecond: -1}}), s.log, nil)
+	return &caBenchAnswer{CA: s.authority.Folder.URL(), Issuing: s.authority.Status.Current().Certificate().Raw}, nil
 }
 
 func (s *caBenchServer) codes(ctx context.Context, n int) ([]string, error) {
 	codes := make([]string, n)
 	for i := range codes {
-		file, err := s.authority.NewEnrolmentCode(ctx, ca.CodeRequest{Subject: benchHolder()})
+		file, err := s.authority.Life.NewEnrolmentCode(ctx, audit.Local("bench"), life.CodeRequest{Subject: benchHolder()})
 		if err != nil {
 			return nil, err
 		}
@@ -147,17 +152,17 @@ func (s *caBenchServer) issue(ctx context.Context, n, workers int) (*caBenchAnsw
 	if err != nil {
 		return nil, err
 	}
-	calls := make([]ca.SignedCall, n)
+	calls := make([]life.SignedCall, n)
 	for i, code := range codes {
-		e, err := newBenchEnrolment(s.authority.URL(), code)
+		e, err := newBenchEnrolment(s.authority.Folder.URL(), code)
 		if err != nil {
 			return nil, err
 		}
-		calls[i] = ca.SignedCall{Path: caapi.PathEnrol, Body: e.body, Proof: e.proof}
+		calls[i] = life.SignedCall{Path: caapi.PathEnrol, Body: e.body, Proof: e.proof}
 	}
 	return s.timed(func() error {
 		return concurrently(ctx, n, workers, func(ctx context.Context, i int) error {
-			_, err := s.authority.Enrol(ctx, calls[i])
+			_, err := s.authority.Life.Enrol(ctx, calls[i])
 			return err
 		})
 	})
@@ -180,9 +185,9 @@ func (s *caBenchServer) timed(do func() error) (*caBenchAnswer, error) {
 
 // crl measures the next list of a name: the entries are read, signed, stored and entered in the audit log.
 func (s *caBenchServer) crl(ctx context.Context, name string) (*caBenchAnswer, error) {
-	var list *ca.CRL
+	var list *status.CRL
 	answer, err := s.timed(func() (err error) {
-		list, err = s.authority.SignNamedCRL(ctx, name)
+		list, err = s.authority.Life.SignCRL(ctx, audit.Local("bench"), name)
 		return err
 	})
 	if err != nil {

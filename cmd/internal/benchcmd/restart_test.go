@@ -132,10 +132,10 @@ func newRestartWorld(t *testing.T) *restartWorld {
 	database, redis := pgtest.Database(t), redistest.Start(t).Addr
 	files := t.TempDir()
 	w.folder = relayTool{dir: filepath.Join(files, "relay"), config: filepath.Join(files, "relay", "relay.toml")}
-	spki, err := protocol.MarshalKey(w.authority.PassKey())
+	spki, err := protocol.MarshalKey(w.authority.Life.PassKey())
 	must(t, err)
 	root, pass := filepath.Join(files, "root.pem"), filepath.Join(files, "pass.pem")
-	must(t, os.WriteFile(root, cli.CertificatesPEM([][]byte{w.authority.Root().Raw}), 0o600))
+	must(t, os.WriteFile(root, cli.CertificatesPEM([][]byte{w.authority.Folder.Root().Raw}), 0o600))
 	must(t, os.WriteFile(pass, cli.PublicKeyPEM(spki), 0o600))
 	w.folder.run(t, "init", "--dir", w.folder.dir, "--origin", w.balancer.origin(), "--root", root, "--pass-key", pass)
 	w.folder.add(t, "[limits]\ncalls_per_device = 1000000\n[redis]\naddresses = ['"+redis+"']\n[database]\nurl = '"+database+"'\n")

@@ -18,7 +18,12 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -110,7 +115,7 @@ func (s *benchServer) do(ctx context.Context, g *errgroup.Group, o benchOrder) (
 	case "start":
 		return s.start(ctx, g)
 	case "code":
-		file, err := s.authority.NewEnrolmentCode(ctx, ca.CodeRequest{Subject: benchHolder()})
+		file, err := s.authority.Life.NewEnrolmentCode(ctx, audit.Local("bench"), life.CodeRequest{Subject: benchHolder()})
 		return &benchAnswer{Code: file}, err
 	case "approve":
 		return s.approve(ctx, o.ID)
@@ -131,18 +136,18 @@ func (s *benchServer) start(ctx context.Context, g *errgroup.Group) (*benchAnswe
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	answer := &benchAnswer{Relay: "http://" + lr.Addr().String(), CA: "http://" + lc.Addr().String()}
-	config := ca.DefaultConfig()
+	config := folder.DefaultConfig()
 	config.DocumentationOIDs = true
 	config.Name, config.Organisation, config.BaseURL = "BidSeal bench", "BidSeal bench", answer.CA
-	pass, folder := []byte("bench"), filepath.Join(s.dir, "ca")
-	if _, err := ca.Init(ctx, ca.Ceremony{Dir: folder, Config: config, Passphrase: pass, Now: time.Now, Operator: "bench"}); err != nil {
+	pass, dir := []byte("bench"), filepath.Join(s.dir, "ca")
+	if _, err := folder.Init(ctx, folder.Ceremony{Dir: dir, Config: config, Passphrase: pass, Now: time.Now, Operator: "bench"}); err != nil {
 		return nil, err
 	}
-	if s.authority, err = ca.Open(ctx, folder, ca.Options{Passphrase: pass, Now: time.Now, Logger: s.log, Operator: "bench"}); err != nil {
+	if s.authority, err = ca.Open(ctx, dir, ca.Options{Passphrase: pass, Now: time.Now, Logger: s.log}); err != nil {
 		return nil, err
 	}
-	answer.Root = s.authority.Root().Raw
-	cli.ServeUntil(ctx, g, lc, nil, ca.NewHandler(s.authority, ca.HandlerOptions{Limits: ca.Limits{PerSecond: -1}}), s.log, nil)
+	answer.Root = s.authority.Folder.Root().Raw
+	cli.ServeUntil(ctx, g, lc, nil, ca.NewHandler(s.authority, server.Options{Limits: server.Limits{PerSecond: -1}}), s.log, nil)
 	node, err := s.newRelay(ctx, answer.Relay)
 	if err != nil {
 		return nil, err
@@ -153,7 +158,7 @@ func (s *benchServer) start(ctx context.Context, g *errgroup.Group) (*benchAnswe
 }
 
 func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay, error) {
-	anchors, err := trust.NewStore(s.authority.TrustAuthority())
+	anchors, err := trust.NewStore(s.authority.Folder.TrustAuthority())
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +170,7 @@ func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay
 		return nil, err
 	}
 	return relay.New(ctx, relay.Config{
-		Origin: origin, Anchors: anchors, PassKeys: []crypto.PublicKey{s.authority.PassKey()}, LedgerKey: ledger,
+		Origin: origin, Anchors: anchors, PassKeys: []crypto.PublicKey{s.authority.Life.PassKey()}, LedgerKey: ledger,
 		State: s.store, Nonces: s.store, Counters: s.store, Outcomes: s.store, Directory: s.store, Bus: relay.NewLocalBus(), Clock: time.Now, Logger: s.log,
 		// the load comes from few devices, many times faster than a person scans
 		Limits: relay.Limits{CallsPerDevice: 1 << 30},
@@ -174,7 +179,7 @@ func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay
 
 // approve issues the platform's certificate and registers it at the relay.
 func (s *benchServer) approve(ctx context.Context, id string) (*benchAnswer, error) {
-	reg, err := s.authority.ApprovePlatform(ctx, ca.Approval{ID: id, PlatformID: "bench"})
+	reg, err := s.authority.Registry.ApprovePlatform(ctx, audit.Local("bench"), registry.Approval{ID: id, PlatformID: "bench"})
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +187,7 @@ func (s *benchServer) approve(ctx context.Context, id string) (*benchAnswer, err
 	if err != nil {
 		return nil, fmt.Errorf("registration: %w", err)
 	}
-	anchors, err := trust.NewStore(s.authority.TrustAuthority())
+	anchors, err := trust.NewStore(s.authority.Folder.TrustAuthority())
 	if err != nil {
 		return nil, err
 	}

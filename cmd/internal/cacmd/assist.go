@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/realname"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
 
 func newCARealNameCommand(flags *caFlags) *cobra.Command {
-	var r ca.RealNameRequest
+	var r life.RealNameRequest
 	var purpose, personFile, out string
 	cmd := &cobra.Command{
 		Use:   "real-name-token",
@@ -45,7 +46,7 @@ later tokens of the account must be of the same person; neither is stored or log
 			if r.Name, r.IDNumber, err = readPerson(personFile); err != nil {
 				return err
 			}
-			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeRealNameToken(ctx, cmd, a, r, out) })
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeRealNameToken(ctx, cmd, flags, a, r, out) })
 		},
 	}
 	f := cmd.Flags()
@@ -78,8 +79,8 @@ func readPerson(path string) (name, number string, err error) {
 	return name, number, nil
 }
 
-func makeRealNameToken(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.RealNameRequest, out string) error {
-	text, expires, err := a.RealNameToken(ctx, r)
+func makeRealNameToken(ctx context.Context, cmd *cobra.Command, flags *caFlags, a *ca.Authority, r life.RealNameRequest, out string) error {
+	text, expires, err := a.Life.RealNameToken(ctx, flags.actor(), r)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
@@ -53,7 +54,7 @@ the authority's folder.`,
 }
 
 func (v *verifyLogFlags) run(cmd *cobra.Command, flags *caFlags) error {
-	var kept []ca.Head
+	var kept []audit.Head
 	for _, path := range v.heads {
 		head, err := readHead(path)
 		if err != nil {
@@ -66,7 +67,7 @@ func (v *verifyLogFlags) run(cmd *cobra.Command, flags *caFlags) error {
 			if err := v.write(ctx, a); err != nil {
 				return err
 			}
-			report, err := a.VerifyLog(ctx, kept...)
+			report, err := a.Audit.Verify(ctx, kept...)
 			if err != nil {
 				return err
 			}
@@ -88,7 +89,7 @@ func (v *verifyLogFlags) run(cmd *cobra.Command, flags *caFlags) error {
 }
 
 // outside verifies without the authority's folder.
-func (v *verifyLogFlags) outside(ctx context.Context, key crypto.PublicKey, kept []ca.Head) (*ca.LogReport, error) {
+func (v *verifyLogFlags) outside(ctx context.Context, key crypto.PublicKey, kept []audit.Head) (*audit.Report, error) {
 	if v.database != "" {
 		if _, err := os.Stat(v.database); err != nil {
 			return nil, fmt.Errorf("read database: %w", err)
@@ -106,7 +107,7 @@ func (v *verifyLogFlags) outside(ctx context.Context, key crypto.PublicKey, kept
 // write makes the files for an outsider.
 func (v *verifyLogFlags) write(ctx context.Context, a *ca.Authority) (err error) {
 	if v.keyOut != "" {
-		der, err := protocol.MarshalKey(a.AuditKey())
+		der, err := protocol.MarshalKey(a.Audit.Key())
 		if err != nil {
 			return err
 		}
@@ -122,13 +123,13 @@ func (v *verifyLogFlags) write(ctx context.Context, a *ca.Authority) (err error)
 		return fmt.Errorf("export log: %w", err)
 	}
 	defer file.Close()
-	if err := a.ExportLog(ctx, file); err != nil {
+	if err := a.Audit.Export(ctx, file); err != nil {
 		return err
 	}
 	return file.Close()
 }
 
-func (v *verifyLogFlags) done(cmd *cobra.Command, report *ca.LogReport) error {
+func (v *verifyLogFlags) done(cmd *cobra.Command, report *audit.Report) error {
 	if v.keep != "" && len(report.Head.Signature) == 0 {
 		return cli.Usagef("a copy of the database gives no signed head to keep")
 	}
@@ -141,14 +142,14 @@ func (v *verifyLogFlags) done(cmd *cobra.Command, report *ca.LogReport) error {
 	})
 }
 
-func readHead(path string) (ca.Head, error) {
+func readHead(path string) (audit.Head, error) {
 	raw, err := cli.ReadBounded(path, cli.MaxKeyFile)
 	if err != nil {
-		return ca.Head{}, err
+		return audit.Head{}, err
 	}
-	var head ca.Head
+	var head audit.Head
 	if err := json.Unmarshal(raw, &head); err != nil {
-		return ca.Head{}, fmt.Errorf("read head %s: %w", path, err)
+		return audit.Head{}, fmt.Errorf("read head %s: %w", path, err)
 	}
 	return head, nil
 }

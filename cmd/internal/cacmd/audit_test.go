@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 )
 
@@ -20,7 +21,7 @@ func newTestAuthority(t *testing.T) (dir string, base []string) {
 		t.Fatal(err)
 	}
 	base = []string{"--data", filepath.Join(dir, "ca"), "--password-file", secret, "--operator", "tester"}
-	var made struct{ Certificates []ca.Fingerprint }
+	var made struct{ Certificates []folder.Fingerprint }
 	caLine(t, base, &made, "init", "--documentation-oids", "--base-url", "http://ca.example", "--name", "Test CA")
 	return dir, base
 }
@@ -30,7 +31,7 @@ func newTestAuthority(t *testing.T) (dir string, base []string) {
 func TestVerifyLogOutside(t *testing.T) {
 	dir, base := newTestAuthority(t)
 	file := func(name string) string { return filepath.Join(dir, name) }
-	var report ca.LogReport
+	var report audit.Report
 	caLine(t, base, &report, "verify-log", "--export", file("log"), "--key-out", file("audit.pem"), "--keep", file("early"))
 	caLine(t, nil, &report, "verify-log", "--import", file("log"), "--audit-key", file("audit.pem"), "--head", file("early"))
 	caLine(t, nil, &report, "verify-log", "--database", filepath.Join(dir, "ca", "ca.db"), "--audit-key", file("audit.pem"), "--head", file("early"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
@@ -38,13 +39,13 @@ ceremony. A PostgreSQL database is not in it either: take it with pg_dump right 
 					return err
 				}
 				defer clear(passphrase)
-				manifest, err := a.Backup(ctx, ca.Backup{File: out, Passphrase: passphrase})
+				manifest, err := a.Folder.Backup(ctx, folder.Backup{File: out, Passphrase: passphrase})
 				if err != nil {
 					return err
 				}
 				result := struct {
-					File     string             `json:"file"`
-					Manifest *ca.BackupManifest `json:"manifest"`
+					File     string                 `json:"file"`
+					Manifest *folder.BackupManifest `json:"manifest"`
 				}{out, manifest}
 				return cli.Emit(cmd, result, func(w io.Writer) {
 					fmt.Fprintf(w, "%d files in %s, audit log up to entry %d\n", len(manifest.Files), out, manifest.Head.Seq)
@@ -92,9 +93,8 @@ func (r *caRestore) run(cmd *cobra.Command, flags *caFlags, file string) error {
 	if flags.data == "" {
 		return cli.Usagef("--data DIR is needed")
 	}
-	restoration := ca.Restoration{File: file, Dir: flags.data, AcceptLoss: r.acceptLoss, Options: ca.Options{
-		Now: time.Now, Logger: cli.NewLogger(cmd, slog.LevelWarn), Operator: flags.actor(), Tokens: newTokens(),
-	}}
+	restoration := folder.Restoration{File: file, Dir: flags.data, AcceptLoss: r.acceptLoss, Actor: flags.actor()}
+	options := ca.Options{Now: time.Now, Logger: cli.NewLogger(cmd, slog.LevelWarn), Tokens: newTokens()}
 	for _, path := range r.heads {
 		head, err := readHead(path)
 		if err != nil {
@@ -114,18 +114,18 @@ func (r *caRestore) run(cmd *cobra.Command, flags *caFlags, file string) error {
 		return err
 	}
 	defer clear(restoration.BackupPassphrase)
-	if restoration.Options.Passphrase, err = cli.ReadSecret(cmd, flags.passwordFile, caPassphraseEnv, "passphrase of the authority: "); err != nil {
+	if options.Passphrase, err = cli.ReadSecret(cmd, flags.passwordFile, caPassphraseEnv, "passphrase of the authority: "); err != nil {
 		return err
 	}
-	defer clear(restoration.Options.Passphrase)
-	report, err := ca.Restore(cmd.Context(), restoration)
+	defer clear(options.Passphrase)
+	report, err := ca.Restore(cmd.Context(), restoration, options)
 	if err != nil {
 		return err
 	}
 	return cli.Emit(cmd, report, func(w io.Writer) { printRestored(w, flags.data, report) })
 }
 
-func printRestored(w io.Writer, dir string, report *ca.RestoreReport) {
+func printRestored(w io.Writer, dir string, report *folder.RestoreReport) {
 	fmt.Fprintf(w, "authority restored in %s: backup of %s, audit log up to entry %d verified, %d certificates\n", dir,
 		time.UnixMilli(report.Manifest.Created).UTC().Format(time.RFC3339), report.Log.Head.Seq, report.Log.Certificates)
 	switch {

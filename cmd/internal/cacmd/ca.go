@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -32,7 +34,7 @@ func (f *caFlags) register(cmd *cobra.Command) {
 	p.StringVar(&f.operator, "operator", "", "who acts, for the audit log; the system's user name if empty")
 }
 
-func (f *caFlags) actor() string {
+func (f *caFlags) operatorName() string {
 	if f.operator != "" {
 		return f.operator
 	}
@@ -41,6 +43,9 @@ func (f *caFlags) actor() string {
 	}
 	return ""
 }
+
+// actor attributes audit entries to who uses the command line.
+func (f *caFlags) actor() audit.Actor { return audit.Local(f.operatorName()) }
 
 // open opens the authority for one command. It works while the server runs.
 func (f *caFlags) open(cmd *cobra.Command) (*ca.Authority, error) {
@@ -53,7 +58,7 @@ func (f *caFlags) open(cmd *cobra.Command) (*ca.Authority, error) {
 	}
 	defer clear(passphrase)
 	return ca.Open(cmd.Context(), f.data, ca.Options{
-		Passphrase: passphrase, Now: time.Now, Logger: cli.NewLogger(cmd, slog.LevelWarn), Operator: f.actor(),
+		Passphrase: passphrase, Now: time.Now, Logger: cli.NewLogger(cmd, slog.LevelWarn),
 	})
 }
 
@@ -161,8 +166,8 @@ func (c *caServeConfig) override(cmd *cobra.Command, given caServeConfig) {
 	}
 }
 
-func (c caServeConfig) limits() ca.Limits {
-	return ca.Limits{PerSecond: c.CallsPerSecond, Burst: c.CallsBurst, TrustedProxies: c.TrustedProxies}
+func (c caServeConfig) limits() server.Limits {
+	return server.Limits{PerSecond: c.CallsPerSecond, Burst: c.CallsBurst, TrustedProxies: c.TrustedProxies}
 }
 
 // serveCA serves until the process is told to end. With --json its first line on
@@ -181,13 +186,13 @@ func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err erro
 	}
 	defer clear(passphrase)
 	a, err := ca.Open(cmd.Context(), flags.data, ca.Options{
-		Passphrase: passphrase, Now: time.Now, Logger: log, PublicURL: config.PublicURL, Operator: flags.actor(), Tokens: newTokens(),
+		Passphrase: passphrase, Now: time.Now, Logger: log, PublicURL: config.PublicURL, Tokens: newTokens(),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	if n, err := a.Reconcile(cmd.Context()); err != nil {
+	if n, err := a.Life.Reconcile(cmd.Context()); err != nil {
 		return fmt.Errorf("complete interrupted issuances: %w", err)
 	} else if n > 0 {
 		log.Info("completed interrupted issuances", "count", n)
@@ -199,11 +204,11 @@ func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err erro
 	ready := struct {
 		CA     string `json:"ca"`
 		Listen string `json:"listen"`
-	}{a.URL(), listener.Addr().String()}
+	}{a.Folder.URL(), listener.Addr().String()}
 	if err := cli.Emit(cmd, ready, func(w io.Writer) { fmt.Fprintf(w, "authority %s listens on %s\n", ready.CA, ready.Listen) }); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	group, ctx := errgroup.WithContext(cmd.Context())
-	cli.ServeUntil(ctx, group, listener, nil, ca.NewHandler(a, ca.HandlerOptions{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent, Limits: config.limits()}), log, nil)
+	cli.ServeUntil(ctx, group, listener, nil, ca.NewHandler(a, server.Options{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent, Limits: config.limits()}), log, nil)
 	return group.Wait()
 }

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 )
 
@@ -32,7 +35,7 @@ func TestAuthorityCommands(t *testing.T) {
 	}
 	base := []string{"--data", filepath.Join(dir, "ca"), "--password-file", secret, "--operator", "tester"}
 
-	var made struct{ Certificates []ca.Fingerprint }
+	var made struct{ Certificates []folder.Fingerprint }
 	caLine(t, base, &made, "init", "--documentation-oids", "--base-url", "http://ca.example", "--name", "Test CA")
 	if len(made.Certificates) != 2 || len(made.Certificates[0].SM3) != 64 {
 		t.Errorf("ceremony: %+v", made)
@@ -50,7 +53,7 @@ func TestAuthorityCommands(t *testing.T) {
 		t.Errorf("enrolment file %s: %v", raw, err)
 	}
 
-	var list struct{ Certificates []ca.CertificateInfo }
+	var list struct{ Certificates []status.CertificateInfo }
 	caLine(t, base, &list, "list")
 	if len(list.Certificates) != 4 {
 		t.Errorf("certificates: %+v", list)
@@ -69,11 +72,11 @@ func TestAuthorityCommands(t *testing.T) {
 	if crl.Number < 1_600_000_000 { // of the clock
 		t.Errorf("root's second list has number %d", crl.Number)
 	}
-	var platforms struct{ Platforms []ca.PlatformInfo }
+	var platforms struct{ Platforms []registry.PlatformInfo }
 	caLine(t, base, &platforms, "platform", "list")
 
 	head := filepath.Join(dir, "head.json")
-	var report ca.LogReport
+	var report audit.Report
 	caLine(t, base, &report, "verify-log", "--keep", head)
 	caLine(t, base, &report, "verify-log", "--head", head)
 	if report.Certificates != 4 || report.Head.Seq != report.Entries {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -17,21 +18,21 @@ import (
 
 // caInit is what the command line says of a ceremony.
 type caInit struct {
-	config                    ca.Config // flags over the file
+	config                    folder.Config // flags over the file
 	configFile                string
 	rootDir, rootPasswordFile string
 	witnesses                 []string
 }
 
 func newCAInitCommand(flags *caFlags) *cobra.Command {
-	given := caInit{config: ca.DefaultConfig()}
+	given := caInit{config: folder.DefaultConfig()}
 	var print bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Perform the ceremony: make root, issuing authority, services and keys",
 		Long: `Makes an authority in a new folder from one configuration file (--print-config writes one with every setting
 explained), prints the fingerprints of its certificates, to be compared and written down, and leaves the record of the
-ceremony, ` + ca.RecordFile + `, sealed by the root's key. With --root-dir the root's key is written to a medium of its own;
+ceremony, ` + folder.RecordFile + `, sealed by the root's key. With --root-dir the root's key is written to a medium of its own;
 the server runs without it. Only a new issuing authority, the root's yearly revocation list and the revocation of an
 issuing authority need it. docs/ceremony.md is the guide.`,
 		Example: `  bidseal ca init --print-config > ceremony.toml          # edit it
@@ -65,8 +66,8 @@ issuing authority need it. docs/ceremony.md is the guide.`,
 }
 
 // ceremonyConfig reads the file; flags that were given win over it.
-func ceremonyConfig(cmd *cobra.Command, path string, given ca.Config) (ca.Config, error) {
-	config := ca.DefaultConfig()
+func ceremonyConfig(cmd *cobra.Command, path string, given folder.Config) (folder.Config, error) {
+	config := folder.DefaultConfig()
 	if err := cli.LoadConfig(path, &config); err != nil {
 		return config, err
 	}
@@ -87,7 +88,7 @@ func ceremonyConfig(cmd *cobra.Command, path string, given ca.Config) (ca.Config
 // program is what stands in records.
 func program() string { return "bidseal " + cli.Version + " " + cli.Revision() }
 
-func performCeremony(cmd *cobra.Command, flags *caFlags, config ca.Config, given caInit) error {
+func performCeremony(cmd *cobra.Command, flags *caFlags, config folder.Config, given caInit) error {
 	if flags.data == "" {
 		return cli.Usagef("--data DIR is needed")
 	}
@@ -109,19 +110,19 @@ func performCeremony(cmd *cobra.Command, flags *caFlags, config ca.Config, given
 		}
 		defer clear(rootPassphrase)
 	}
-	prints, err := ca.Init(cmd.Context(), ca.Ceremony{
+	prints, err := folder.Init(cmd.Context(), folder.Ceremony{
 		Dir: flags.data, RootDir: given.rootDir, Config: config, Passphrase: passphrase, RootPassphrase: rootPassphrase, Now: time.Now,
-		Tokens: newTokens(), Operator: flags.actor(), Witnesses: given.witnesses, Program: program(),
+		Tokens: newTokens(), Operator: flags.operatorName(), Witnesses: given.witnesses, Program: program(),
 	})
 	if err != nil {
 		return err
 	}
-	record := filepath.Join(flags.data, ca.RecordFile)
+	record := filepath.Join(flags.data, folder.RecordFile)
 	out := struct {
-		Data          string           `json:"data"`
-		Record        string           `json:"record"`
-		Documentation bool             `json:"documentation_oids,omitempty"`
-		Certificates  []ca.Fingerprint `json:"certificates"`
+		Data          string               `json:"data"`
+		Record        string               `json:"record"`
+		Documentation bool                 `json:"documentation_oids,omitempty"`
+		Certificates  []folder.Fingerprint `json:"certificates"`
 	}{flags.data, record, config.DocumentationOIDs, prints}
 	return cli.Emit(cmd, out, func(w io.Writer) {
 		fmt.Fprintf(w, "authority made in %s; write the fingerprints down\n", flags.data)
@@ -135,7 +136,7 @@ func performCeremony(cmd *cobra.Command, flags *caFlags, config ca.Config, given
 	})
 }
 
-func printFingerprint(w io.Writer, dir string, p ca.Fingerprint) {
+func printFingerprint(w io.Writer, dir string, p folder.Fingerprint) {
 	fmt.Fprintf(w, "\n%s (%s)\n  serial  %s\n  SM3     %s\n  SHA-256 %s\n  until   %s\n", p.Name, filepath.Join(dir, p.File), p.Serial, p.SM3, p.SHA256, unixDay(p.NotAfter))
 }
 
@@ -153,7 +154,7 @@ func (r *rootFlags) passphrase(cmd *cobra.Command) ([]byte, error) {
 }
 
 func newCARotateCommand(flags *caFlags) *cobra.Command {
-	var r ca.Rotation
+	var r folder.Rotation
 	var root rootFlags
 	cmd := &cobra.Command{
 		Use:   "rotate-issuing",
@@ -175,7 +176,7 @@ answer was lost is repeated with --to, which changes nothing where that authorit
 				}
 				defer clear(r.RootPassphrase)
 				r.RootDir, r.Program = root.dir, program()
-				print, err := a.RotateIssuing(ctx, r)
+				print, err := a.Folder.RotateIssuing(ctx, flags.actor(), r)
 				if err != nil {
 					return err
 				}
@@ -215,7 +216,7 @@ one step. Every certificate under it is worth nothing from then on: reissue what
 					return err
 				}
 				defer clear(passphrase)
-				list, err := a.RevokeIssuing(ctx, args[0], parsed, root.dir, passphrase)
+				list, err := a.Folder.RevokeIssuing(ctx, flags.actor(), args[0], parsed, root.dir, passphrase)
 				if err != nil {
 					return err
 				}
@@ -245,7 +246,7 @@ func newCAVerifyRecordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "verify-record FILE",
 		Short:   "Check the record of a ceremony against the root's certificate",
-		Example: "  bidseal ca verify-record ca/" + ca.RecordFile + " --root ca/root.pem",
+		Example: "  bidseal ca verify-record ca/" + folder.RecordFile + " --root ca/root.pem",
 		Args:    cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pem, err := os.ReadFile(rootFile)
@@ -260,7 +261,7 @@ func newCAVerifyRecordCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read record: %w", err)
 			}
-			if err := ca.VerifyRecord(raw, root); err != nil {
+			if err := folder.VerifyRecord(raw, root); err != nil {
 				return err
 			}
 			return cli.Emit(cmd, map[string]bool{"valid": true}, func(w io.Writer) { fmt.Fprintln(w, "the record is as the root's key sealed it") })

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 )
 
@@ -61,17 +61,17 @@ func TestCeremonyCommands(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(data, "root.key")); err == nil {
 		t.Error("the root's key is in the authority's folder")
 	}
-	record := filepath.Join(data, ca.RecordFile)
+	record := filepath.Join(data, folder.RecordFile)
 	run(cli.ExitOK, "ca", "verify-record", record, "--root", filepath.Join(data, "root.pem"))
 	run(cli.ExitFailed, "ca", "verify-record", record, "--root", filepath.Join(data, "issuing-1.pem"))
 
 	root := []string{"--root-dir", medium, "--root-password-file", rootSecret}
-	var made ca.Fingerprint
+	var made folder.Fingerprint
 	caLine(t, base, &made, append([]string{"rotate-issuing"}, root...)...)
 	if made.Name != "issuing-2" {
 		t.Errorf("rotation: %+v", made)
 	}
-	var again ca.Fingerprint
+	var again folder.Fingerprint
 	caLine(t, base, &again, append([]string{"rotate-issuing", "--to", "issuing-2"}, root...)...)
 	if again != made {
 		t.Errorf("repeated: %+v", again)

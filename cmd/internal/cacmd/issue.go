@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
 
 func newCAIssueCommand(flags *caFlags) *cobra.Command {
-	var s ca.Single
+	var s life.Single
 	var csrFile, out string
 	cmd := &cobra.Command{
 		Use:   "issue",
@@ -56,8 +57,8 @@ ECDSA or RSA family. The same request gives the same certificate. Phones enrol w
 	return cmd
 }
 
-func issueSingle(ctx context.Context, cmd *cobra.Command, a *ca.Authority, s ca.Single, out string) error {
-	made, err := a.IssueSingle(ctx, s)
+func issueSingle(ctx context.Context, cmd *cobra.Command, a *ca.Authority, s life.Single, out string) error {
+	made, err := a.Life.IssueSingle(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
@@ -78,7 +80,7 @@ func writeCode(cmd *cobra.Command, file *caapi.EnrolmentFile, phone phoneSetup, 
 
 func newCARenewCommand(flags *caFlags) *cobra.Command {
 	var l lifeCode
-	var r ca.Renewal
+	var r life.Renewal
 	cmd := &cobra.Command{
 		Use:   "renew",
 		Short: "Authorise the renewal of a certificate by the phone that holds it",
@@ -90,7 +92,7 @@ before that end. The code works on the phone that holds the certificate only.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.make(cmd, flags, func(ctx context.Context, a *ca.Authority) (*caapi.EnrolmentFile, error) {
 				r.Serial, r.Expires = l.serial, l.expires
-				return a.AuthoriseRenewal(ctx, r)
+				return a.Life.AuthoriseRenewal(ctx, flags.actor(), r)
 			})
 		},
 	}
@@ -101,7 +103,7 @@ before that end. The code works on the phone that holds the certificate only.`,
 
 func newCAChangeCommand(flags *caFlags) *cobra.Command {
 	var l lifeCode
-	var c ca.Change
+	var c life.Change
 	cmd := &cobra.Command{
 		Use:   "change",
 		Short: "Authorise a change of the organisation's name",
@@ -116,7 +118,7 @@ new one is issued. Another credit code is another organisation, and refused.`,
 			}
 			return l.make(cmd, flags, func(ctx context.Context, a *ca.Authority) (*caapi.EnrolmentFile, error) {
 				c.Serial, c.Expires = l.serial, l.expires
-				return a.AuthoriseChange(ctx, c)
+				return a.Life.AuthoriseChange(ctx, flags.actor(), c)
 			})
 		},
 	}
@@ -128,7 +130,7 @@ new one is issued. Another credit code is another organisation, and refused.`,
 
 func newCAReissueCommand(flags *caFlags) *cobra.Command {
 	var l lifeCode
-	var r ca.Reissue
+	var r life.Reissue
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "reissue",
@@ -148,7 +150,7 @@ over in person, and bind it with --device to the phone they show ("bidseal phone
 			}
 			return l.make(cmd, flags, func(ctx context.Context, a *ca.Authority) (*caapi.EnrolmentFile, error) {
 				r.Serial, r.Expires = l.serial, l.expires
-				return a.AuthoriseReissue(ctx, r)
+				return a.Life.AuthoriseReissue(ctx, flags.actor(), r)
 			})
 		},
 	}
@@ -170,17 +172,17 @@ func newCAHoldCommand(flags *caFlags) *cobra.Command {
 	return newHoldCommand(flags, "hold", "held", "Suspend certificates until they are resumed or revoked",
 		`Puts certificates on hold (certificateHold): they count as revoked from now on. Codes that were made for the certificate and
 not used are void, and an issuance under way is refused. Hold first where a phone may be lost, then see the person.`,
-		(*ca.Authority).Hold)
+		(*life.Life).Hold)
 }
 
 func newCAResumeCommand(flags *caFlags) *cobra.Command {
 	return newHoldCommand(flags, "resume", "resumed", "End a hold",
 		`Makes certificates on hold good again; they leave the revocation lists. What was revoked stays revoked.`,
-		(*ca.Authority).Resume)
+		(*life.Life).Resume)
 }
 
-func newHoldCommand(flags *caFlags, use, done, short, long string, do func(*ca.Authority, context.Context, ca.Hold) ([]string, error)) *cobra.Command {
-	var h ca.Hold
+func newHoldCommand(flags *caFlags, use, done, short, long string, do func(*life.Life, context.Context, audit.Actor, life.Hold) ([]string, error)) *cobra.Command {
+	var h life.Hold
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: cli.NoArgs,
 		Example: "  bidseal ca " + use + " --data ca --lineage 0123...\n  bidseal ca " + use + " --data ca --serial 5F3A...",
@@ -189,7 +191,7 @@ func newHoldCommand(flags *caFlags, use, done, short, long string, do func(*ca.A
 				return cli.Usagef("either --serial or --lineage is needed")
 			}
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				all, err := do(a, ctx, h)
+				all, err := do(a.Life, ctx, flags.actor(), h)
 				if err != nil {
 					return err
 				}
@@ -210,10 +212,10 @@ func newCADeviceCommand(flags *caFlags) *cobra.Command {
 	}
 	for _, c := range []struct {
 		use, state, short string
-		do                func(*ca.Authority, context.Context, string) error
+		do                func(*life.Life, context.Context, audit.Actor, string) error
 	}{
-		{"block", "blocked", "Give a phone no pass and no certificate any more", (*ca.Authority).BlockDevice},
-		{"unblock", "active", "Take a phone into use again", (*ca.Authority).UnblockDevice},
+		{"block", "blocked", "Give a phone no pass and no certificate any more", (*life.Life).BlockDevice},
+		{"unblock", "active", "Take a phone into use again", (*life.Life).UnblockDevice},
 	} {
 		cmd.AddCommand(&cobra.Command{
 			Use: c.use + " DEVICE", Short: c.short, Args: cli.ExactArgs(1),
@@ -222,7 +224,7 @@ hold or revoke them, too, where somebody else may have the phone.`,
 			Example: "  bidseal ca device " + c.use + " 8xk2... --data ca",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-					if err := c.do(a, ctx, args[0]); err != nil {
+					if err := c.do(a.Life, ctx, flags.actor(), args[0]); err != nil {
 						return err
 					}
 					return cli.Emit(cmd, map[string]string{"device": args[0], "state": c.state}, func(w io.Writer) { fmt.Fprintln(w, c.state) })

@@ -12,6 +12,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
@@ -20,7 +22,7 @@ import (
 const oneDay = 24 * time.Hour
 
 func newCACodeCommand(flags *caFlags) *cobra.Command {
-	var r ca.CodeRequest
+	var r life.CodeRequest
 	var phone phoneSetup
 	var out string
 	cmd := &cobra.Command{
@@ -40,7 +42,7 @@ func newCACodeCommand(flags *caFlags) *cobra.Command {
 			if r.Subject.Name == "" || out == "" {
 				return cli.Usagef("--name and --out are needed")
 			}
-			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeCode(ctx, cmd, a, r, phone, out) })
+			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error { return makeCode(ctx, cmd, flags, a, r, phone, out) })
 		},
 	}
 	f := cmd.Flags()
@@ -64,11 +66,11 @@ type phoneSetup struct {
 	appOrigins []string
 }
 
-func makeCode(ctx context.Context, cmd *cobra.Command, a *ca.Authority, r ca.CodeRequest, phone phoneSetup, out string) error {
+func makeCode(ctx context.Context, cmd *cobra.Command, flags *caFlags, a *ca.Authority, r life.CodeRequest, phone phoneSetup, out string) error {
 	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
 		return cli.Usagef("%s exists", out)
 	}
-	file, err := a.NewEnrolmentCode(ctx, r)
+	file, err := a.Life.NewEnrolmentCode(ctx, flags.actor(), r)
 	if err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ func newCAPlatformListCommand(flags *caFlags) *cobra.Command {
 		Use: "list", Short: "List applications and platforms", Example: "  bidseal ca platform list --data ca", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				all, err := a.Platforms(ctx)
+				all, err := a.Registry.Platforms(ctx)
 				if err != nil {
 					return err
 				}
@@ -107,7 +109,7 @@ func newCAPlatformListCommand(flags *caFlags) *cobra.Command {
 }
 
 func newCAPlatformApproveCommand(flags *caFlags) *cobra.Command {
-	var approval ca.Approval
+	var approval registry.Approval
 	var out string
 	cmd := &cobra.Command{
 		Use:   "approve ID",
@@ -119,7 +121,7 @@ Approving again gives the same registration.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			approval.ID = args[0]
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				registration, err := a.ApprovePlatform(ctx, approval)
+				registration, err := a.Registry.ApprovePlatform(ctx, flags.actor(), approval)
 				if err != nil {
 					return err
 				}
@@ -155,7 +157,7 @@ func newCAPlatformRejectCommand(flags *caFlags) *cobra.Command {
 				return cli.Usagef("--reason is needed; the applicant reads it")
 			}
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				if err := a.RejectPlatform(ctx, args[0], reason); err != nil {
+				if err := a.Registry.RejectPlatform(ctx, flags.actor(), args[0], reason); err != nil {
 					return err
 				}
 				return cli.Emit(cmd, map[string]string{"id": args[0], "state": caapi.PlatformRejected}, func(w io.Writer) { fmt.Fprintln(w, "rejected") })
@@ -174,7 +176,7 @@ func newCAListCommand(flags *caFlags) *cobra.Command {
 		Example: "  bidseal ca list --data ca --limit 20",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				all, err := a.Certificates(ctx, lineage, limit)
+				all, err := a.Status.Certificates(ctx, lineage, limit)
 				if err != nil {
 					return err
 				}
@@ -192,7 +194,7 @@ func newCAListCommand(flags *caFlags) *cobra.Command {
 }
 
 func newCARevokeCommand(flags *caFlags) *cobra.Command {
-	var r ca.Revocation
+	var r life.Revocation
 	var reason, since string
 	cmd := &cobra.Command{
 		Use:   "revoke",
@@ -216,7 +218,7 @@ a revoked certificate good again: hold it where that may be wanted. A certificat
 				return cli.Usagef("either --serial or --lineage is needed")
 			}
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				changed, err := a.Revoke(ctx, r)
+				changed, err := a.Life.Revoke(ctx, flags.actor(), r)
 				if err != nil {
 					return err
 				}

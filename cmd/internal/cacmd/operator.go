@@ -14,6 +14,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
@@ -78,14 +79,14 @@ func newCAOperatorKeyCommand() *cobra.Command {
 }
 
 func newCAOperatorAddCommand(flags *caFlags) *cobra.Command {
-	var n ca.NewOperator
+	var n registry.NewOperator
 	var role, csrPath, out string
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Certify an operator", Args: cli.ExactArgs(1),
 		Example: "  bidseal ca operator add alice --role recovery --csr alice.csr --out alice.json --data ca",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			n.Name = args[0]
-			if n.Role, err = ca.ParseRole(role); err != nil {
+			if n.Role, err = registry.ParseRole(role); err != nil {
 				return cli.Usagef("%v", err)
 			}
 			if csrPath == "" || out == "" {
@@ -95,7 +96,7 @@ func newCAOperatorAddCommand(flags *caFlags) *cobra.Command {
 				return err
 			}
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				made, err := a.AddOperator(ctx, n)
+				made, err := a.Registry.AddOperator(ctx, flags.actor(), n)
 				if err != nil {
 					return err
 				}
@@ -138,7 +139,7 @@ func newCAOperatorListCommand(flags *caFlags) *cobra.Command {
 		Use: "list", Short: "List operators", Example: "  bidseal ca operator list --data ca", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				all, err := a.Operators(ctx)
+				all, err := a.Registry.Operators(ctx)
 				if err != nil {
 					return err
 				}
@@ -157,7 +158,7 @@ func newCAOperatorBlockCommand(flags *caFlags) *cobra.Command {
 		Use: "block ID", Short: "End an operator's part, at once and for good", Example: "  bidseal ca operator block 0f3c... --data ca", Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				if err := a.BlockOperator(ctx, args[0]); err != nil {
+				if err := a.Registry.BlockOperator(ctx, flags.actor(), args[0]); err != nil {
 					return err
 				}
 				return cli.Emit(cmd, map[string]string{"id": args[0], "state": "blocked"}, func(w io.Writer) { fmt.Fprintln(w, "blocked; the certificate is revoked") })

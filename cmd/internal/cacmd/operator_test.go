@@ -10,9 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
@@ -32,7 +33,7 @@ func TestOperatorCommands(t *testing.T) {
 	caLine(t, nil, &made, "operator", "key", "--key", file("a.key"), "--csr", file("a.csr"))
 	var operator caapi.OperatorCertificate
 	caLine(t, base, &operator, "operator", "add", "alice", "--role", "audit", "--csr", file("a.csr"), "--out", file("a.json"))
-	var list struct{ Operators []ca.OperatorInfo }
+	var list struct{ Operators []registry.OperatorInfo }
 	caLine(t, base, &list, "operator", "list")
 	if len(list.Operators) != 1 || list.Operators[0].ID != operator.ID || list.Operators[0].State != "active" {
 		t.Fatalf("%+v", list)
@@ -71,7 +72,7 @@ func TestRecoveryAndListingCommands(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cert, err := c.AddOperator(context.Background(), ca.NewOperator{Name: name, Role: ca.RoleRecovery, CSR: csr})
+		cert, err := c.Registry.AddOperator(context.Background(), audit.Local("test"), registry.NewOperator{Name: name, Role: registry.RoleRecovery, CSR: csr})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +80,7 @@ func TestRecoveryAndListingCommands(t *testing.T) {
 		return []string{"--ca", c.URL, "--key", file(name + ".key"), "--certificate", file(name + ".json")}
 	}
 	alice, bob := desk("alice"), desk("bob")
-	writeKey(t, file("audit.pem"), c.AuditKey())
+	writeKey(t, file("audit.pem"), c.Audit.Key())
 	receiver, err := sm2.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)

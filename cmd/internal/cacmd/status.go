@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
@@ -26,7 +27,7 @@ The root's list lives for a year and needs the root's key: sign a new one in tim
 				if root && name != "" {
 					return cli.Usagef("either --root or --list")
 				}
-				list, err := signList(ctx, cmd, a, name, root, rootKeys, rootPasswordFile)
+				list, err := signList(ctx, cmd, flags, a, name, root, rootKeys, rootPasswordFile)
 				if err != nil {
 					return err
 				}
@@ -54,19 +55,16 @@ The root's list lives for a year and needs the root's key: sign a new one in tim
 // caRootPassphraseEnv may hold the passphrase of the root's key.
 const caRootPassphraseEnv = "BIDSEAL_CA_ROOT_PASSPHRASE"
 
-func signList(ctx context.Context, cmd *cobra.Command, a *ca.Authority, name string, root bool, keys, passwordFile string) (*ca.CRL, error) {
-	switch {
-	case name != "":
-		return a.SignNamedCRL(ctx, name)
-	case !root:
-		return a.SignCRL(ctx)
+func signList(ctx context.Context, cmd *cobra.Command, flags *caFlags, a *ca.Authority, name string, root bool, keys, passwordFile string) (*status.CRL, error) {
+	if !root {
+		return a.Life.SignCRL(ctx, flags.actor(), name)
 	}
 	passphrase, err := cli.ReadSecret(cmd, passwordFile, caRootPassphraseEnv, "passphrase of the root's key: ")
 	if err != nil {
 		return nil, err
 	}
 	defer clear(passphrase)
-	return a.SignRootCRL(ctx, keys, passphrase)
+	return a.Folder.SignRootCRL(ctx, flags.actor(), keys, passphrase)
 }
 
 // newCATSACommand shows the timestamp authority.
@@ -78,7 +76,7 @@ before its end. Blocks of serial numbers are set aside in the audit log before t
 		Example: "  bidseal ca tsa --data ca",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
-				state, err := a.Timestamps(ctx)
+				state, err := a.Life.Timestamps(ctx)
 				if err != nil {
 					return err
 				}

@@ -2,8 +2,8 @@
 
 package cacmd
 
-import "github.com/bidseal/bidseal/ca"
+import "github.com/bidseal/bidseal/ca/folder"
 
 // newTokens is the access to hardware security modules, which only a program
 // built with -tags pkcs11 has.
-func newTokens() ca.Tokens { return nil }
+func newTokens() folder.Tokens { return nil }

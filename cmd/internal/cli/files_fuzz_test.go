@@ -28,7 +28,7 @@ func FuzzFiles(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range [][]byte{
-		private, PublicKeyPEM(spki), CertificatesPEM([][]byte{catest.New(f, catest.Options{}).Root().Raw}),
+		private, PublicKeyPEM(spki), CertificatesPEM([][]byte{catest.New(f, catest.Options{}).Folder.Root().Raw}),
 	} {
 		f.Add(seed)
 	}

@@ -15,7 +15,12 @@ import (
 	"github.com/bidseal/bidseal/app/core/storage"
 	"github.com/bidseal/bidseal/app/web"
 	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/ca/folder"
+	"github.com/bidseal/bidseal/ca/life"
+	"github.com/bidseal/bidseal/ca/registry"
+	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
 	"github.com/bidseal/bidseal/cmd/internal/relaycmd"
@@ -83,25 +88,25 @@ func (d *demo) startAuthority(ctx context.Context, g *errgroup.Group) (*ca.Autho
 	defer clear(pass)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		d.step("第一次启动：生成证书机构密钥 / first start: making the authority's keys")
-		config := ca.DefaultConfig()
+		config := folder.DefaultConfig()
 		config.DocumentationOIDs = true
 		config.Name, config.Organisation, config.BaseURL = "BidSeal 演示", "BidSeal 演示证书机构", d.net.origin("ca")
-		if _, err := ca.Init(ctx, ca.Ceremony{Dir: dir, Config: config, Passphrase: pass, Now: d.clock, Operator: demoOperator}); err != nil {
+		if _, err := folder.Init(ctx, folder.Ceremony{Dir: dir, Config: config, Passphrase: pass, Now: d.clock, Operator: demoOperator}); err != nil {
 			return nil, err
 		}
 	}
-	authority, err := ca.Open(ctx, dir, ca.Options{Passphrase: pass, Now: d.clock, Logger: d.log.With("part", "ca"), Operator: demoOperator})
+	authority, err := ca.Open(ctx, dir, ca.Options{Passphrase: pass, Now: d.clock, Logger: d.log.With("part", "ca")})
 	if err != nil {
 		return nil, err
 	}
 	d.closes = append(d.closes, authority.Close)
-	if _, err := authority.Reconcile(ctx); err != nil {
+	if _, err := authority.Life.Reconcile(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(d.path(demoRootFile), cli.CertificatesPEM([][]byte{authority.Root().Raw}), 0o644); err != nil { //nolint:gosec // a root certificate is public
+	if err := os.WriteFile(d.path(demoRootFile), cli.CertificatesPEM([][]byte{authority.Folder.Root().Raw}), 0o644); err != nil { //nolint:gosec // a root certificate is public
 		return nil, fmt.Errorf("write the root: %w", err)
 	}
-	d.serve(ctx, g, "ca", ca.NewHandler(authority, ca.HandlerOptions{}), nil)
+	d.serve(ctx, g, "ca", ca.NewHandler(authority, server.Options{}), nil)
 	return authority, nil
 }
 
@@ -166,7 +171,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 		if err != nil {
 			return err
 		}
-		if _, err := authority.ApprovePlatform(ctx, ca.Approval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
+		if _, err := authority.Registry.ApprovePlatform(ctx, audit.Local(demoOperator), registry.Approval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
 			return err
 		}
 		if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), TrustFile: d.trustFile()}); err != nil {
@@ -177,7 +182,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 	if err != nil {
 		return fmt.Errorf("read the registration: %w", err)
 	}
-	anchors, err := trust.NewStore(authority.TrustAuthority())
+	anchors, err := trust.NewStore(authority.Folder.TrustAuthority())
 	if err != nil {
 		return err
 	}
@@ -296,7 +301,7 @@ func (d *demo) enrolPhone(ctx context.Context, authority *ca.Authority, p demoPh
 		return err
 	}
 	defer clear(password)
-	file, err := authority.NewEnrolmentCode(ctx, ca.CodeRequest{Subject: subject})
+	file, err := authority.Life.NewEnrolmentCode(ctx, audit.Local(demoOperator), life.CodeRequest{Subject: subject})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,4 @@
+package registry
+
+// ValidOrigin is validOrigin.
+func ValidOrigin(text string) bool { return validOrigin(text) }
