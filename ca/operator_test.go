@@ -58,7 +58,7 @@ func (o *operatorDesk) signed(t testing.TB, method, path string, v any) (*http.R
 	return request, body
 }
 
-// call makes a call and answers what came back.
+// call makes a call and returns what came back.
 func (o *operatorDesk) call(t testing.TB, method, path string, v any) reply {
 	t.Helper()
 	request, body := o.signed(t, method, path, v)

@@ -59,7 +59,7 @@ const (
 	maxBackupFile = 1 << 40
 )
 
-// Backup writes one and answers what it holds. Nothing is left of one that
+// Backup writes one and returns what it holds. Nothing is left of one that
 // failed.
 func (f *Folder) Backup(ctx context.Context, b Backup) (manifest *BackupManifest, err error) {
 	if b.KDF == (KDF{}) {
@@ -196,7 +196,7 @@ func copyInto(to io.Writer, path string) error {
 }
 
 // extractBackup opens a backup into an empty folder, file by file as the
-// manifest says, and answers the manifest.
+// manifest says, and returns the manifest.
 func extractBackup(from io.Reader, passphrase []byte, dir string) (*BackupManifest, error) {
 	opened, err := newOpenReader(from, passphrase)
 	if err != nil {

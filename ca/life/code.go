@@ -72,7 +72,7 @@ func (l *Life) NewEnrolmentCode(ctx context.Context, actor audit.Actor, r CodeRe
 	return file, nil
 }
 
-// drawCode draws a code and answers its text and its digest.
+// drawCode draws a code and returns its text and its digest.
 func drawCode() (text, digest string, err error) {
 	secret := make([]byte, codeSize)
 	if _, err := rand.Read(secret); err != nil {

@@ -27,7 +27,7 @@ type deviceRow struct {
 	passAt         int64 // Unix seconds
 }
 
-// ReadDevice answers a known device that is not blocked, sql.ErrNoRows for an
+// ReadDevice returns a known device that is not blocked, sql.ErrNoRows for an
 // unknown one.
 func ReadDevice(ctx context.Context, q kmc.Querier, id string) (*deviceRow, error) {
 	var d deviceRow

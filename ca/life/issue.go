@@ -111,7 +111,7 @@ func encryptionProfile(signing issuance.Name) issuance.Name {
 const issuanceColumns = `id, kind, digest, state, spki, subject, lineage, account, device_key, code_digest,
 	sign_serial, encrypt_serial, key_record, not_before, not_after, refusal_code, refusal, answer, operation, predecessor, device, reason`
 
-// ReadIssuance answers nil if there is none.
+// ReadIssuance returns nil if there is none.
 func ReadIssuance(ctx context.Context, q kmc.Querier, id string) (*Issuance, error) {
 	var r Issuance
 	err := q.QueryRowContext(ctx, `SELECT `+issuanceColumns+` FROM ca_issuances WHERE id = $1`, id).Scan(
@@ -330,7 +330,7 @@ func (l *Life) Refuse(ctx context.Context, tx *sql.Tx, r *Issuance, code protoco
 	return l.audit.Append(ctx, tx, audit.ActorAuthority, audit.EventIssuanceRefused, map[string]string{"issuance": r.ID, "lineage": r.lineage, "refusal": string(code), "why": why})
 }
 
-// settle stores certificates and answer in one transaction, or answers what
+// settle stores certificates and answer in one transaction, or returns what
 // another one stored before.
 func (l *Life) settle(ctx context.Context, issuer *status.Issuer, id string, requests []issuance.Request, certs []*smx509.Certificate) ([]byte, error) {
 	var answer []byte
@@ -396,7 +396,7 @@ func (l *Life) mayIssue(ctx context.Context, tx *sql.Tx, issuer *status.Issuer) 
 }
 
 // ReadCSR reads a PKCS#10 request, checks its signature (proof of possession)
-// and answers the SubjectPublicKeyInfo of its key, which is of the authority's
+// and returns the SubjectPublicKeyInfo of its key, which is of the authority's
 // family. Everything else in it is ignored: the authority knows its subjects by
 // itself.
 func ReadCSR(family issuance.Family, der []byte) (spki []byte, err error) {

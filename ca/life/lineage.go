@@ -28,7 +28,7 @@ type lineageRow struct {
 	id, head, pending, device string
 }
 
-// readLineage answers nil if there is none.
+// readLineage returns nil if there is none.
 func readLineage(ctx context.Context, q kmc.Querier, id string) (*lineageRow, error) {
 	l := lineageRow{id: id}
 	err := q.QueryRowContext(ctx, `SELECT head, pending, device FROM ca_lineages WHERE lineage = $1`, id).Scan(&l.head, &l.pending, &l.device)

@@ -8,7 +8,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// Reconcile completes what a crash left pending and answers how many issuances
+// Reconcile completes what a crash left pending and returns how many issuances
 // came to an end. The server calls it at its start. One that cannot be completed
 // stays pending and is logged: it hinders no other, and no server from starting.
 func (l *Life) Reconcile(ctx context.Context) (int, error) {

@@ -15,7 +15,7 @@ import (
 // maxKeyRecoveries bounds the answer to a holder.
 const maxKeyRecoveries = 1000
 
-// HolderRecoveries answers a phone, which shows its pass and a proof over GET, every
+// HolderRecoveries gives a phone, which shows its pass and a proof over GET, every
 // recovery of a key of its holder's lineages: by a reissue, or by two operators.
 //
 // Errors: unauthorized, expired, clock_skew, forbidden.

@@ -108,7 +108,7 @@ type certifiedPlatform struct {
 // keyDigest names the request key.
 func (p *platformRow) keyDigest() string { return hex.EncodeToString(protocol.H(p.spki)) }
 
-// newestPlatform answers nil if there is no platform of that id.
+// newestPlatform returns nil if there is no platform of that id.
 func (r *Registry) newestPlatform(ctx context.Context, q kmc.Querier, platformID string) (*certifiedPlatform, error) {
 	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE platform_id = $1 AND state = 'issued'
 		ORDER BY created_at DESC, id LIMIT 1`, platformID).Scan)

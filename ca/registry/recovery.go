@@ -111,7 +111,7 @@ func (r *Registry) RequestRecovery(ctx context.Context, call *OperatorCall) (*ca
 	return row.info()
 }
 
-// checkRecovery answers the serial number in stored form.
+// checkRecovery returns the serial number in stored form.
 func checkRecovery(r *caapi.RecoveryRequest) (string, error) {
 	if r.V != caapi.Version || len(r.RequestID) != caapi.RequestIDSize {
 		return "", protocol.Errorf(protocol.CodeMalformed, "version or request id")
@@ -320,7 +320,7 @@ func (r *Registry) RejectRecovery(ctx context.Context, call *OperatorCall, id st
 	return row.info()
 }
 
-// Recovery answers where one stands.
+// Recovery is where one stands.
 func (r *Registry) Recovery(ctx context.Context, id string) (*caapi.RecoveryInfo, error) {
 	row, err := scanRecovery(r.db.Reader().QueryRowContext(ctx, recoveryByID, id).Scan)
 	if err != nil {

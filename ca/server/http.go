@@ -204,7 +204,7 @@ func (s *server) refuse(c *gin.Context, err error) {
 	c.Data(problem.Status, protocol.ProblemType, raw)
 }
 
-// body reads a bounded body; it answers the refusal itself.
+// body reads a bounded body; it writes the refusal itself.
 func (s *server) body(c *gin.Context) ([]byte, bool) {
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxAPIBody))
 	var tooLarge *http.MaxBytesError

@@ -24,7 +24,7 @@ func (s *server) assistRoutes(e *gin.Engine) {
 	}
 }
 
-// assisted answers one method of the service.
+// assisted serves one method of the service.
 func assisted[T any](s *server, method func(context.Context, assist.Call) (*T, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		answer, err := method(c.Request.Context(), assist.Call{
