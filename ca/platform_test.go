@@ -59,7 +59,7 @@ func TestPlatformFromRequestToRegistration(t *testing.T) {
 		t.Error("the same keys got another application")
 	}
 	operator := f.open(t)
-	registration, err := operator.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID, PlatformID: "demo"})
+	registration, err := operator.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID, PlatformID: "demo"})
 	must(t, err)
 	collected, err := f.Registry.PlatformState(t.Context(), state.ID)
 	must(t, err)
@@ -67,7 +67,7 @@ func TestPlatformFromRequestToRegistration(t *testing.T) {
 		string(collected.Registration.Chain[0]) != string(registration.Chain[0]) {
 		t.Fatalf("%+v", collected)
 	}
-	second, err := operator.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	second, err := operator.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
 	if second.PlatformID != "demo" || string(second.Chain[0]) != string(registration.Chain[0]) {
 		t.Error("the second approval gave another certificate")
@@ -87,11 +87,11 @@ func TestPlatformFromRequestToRegistration(t *testing.T) {
 	other := newApplicant(t)
 	taken, err := other.apply(t, f)
 	must(t, err)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: taken.ID, PlatformID: "demo"})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: taken.ID, PlatformID: "demo"})
 	refusedWith(t, err, protocol.CodeConflict)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: taken.ID, PlatformID: "Demo 2"})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: taken.ID, PlatformID: "Demo 2"})
 	refusedWith(t, err, protocol.CodeLintFailed)
-	if _, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: taken.ID, PlatformID: "demo-2", Validity: 400 * 24 * time.Hour}); err != nil {
+	if _, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: taken.ID, PlatformID: "demo-2", Validity: 400 * 24 * time.Hour}); err != nil {
 		t.Errorf("a long validity is shortened to the profile's: %v", err)
 	}
 }
@@ -102,13 +102,13 @@ func TestPlatformApprovalSurvivesACrash(t *testing.T) {
 	must(t, err)
 	crashed := f.open(t)
 	stopAt(crashed, stepSigned)
-	if _, err := crashed.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID, PlatformID: "demo"}); !errors.Is(err, errCrash) {
+	if _, err := crashed.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID, PlatformID: "demo"}); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
 	if err := f.Registry.RejectPlatform(t.Context(), audit.Local(""), state.ID, "too late"); protocol.CodeOf(err) != protocol.CodeConflict {
 		t.Errorf("an approved application was rejected: %v", err)
 	}
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
 	if n := f.count(t, `SELECT count(*) FROM ca_certificates WHERE profile = 'platform'`); n != 1 {
 		t.Errorf("%d certificates", n)
@@ -125,7 +125,7 @@ func TestPlatformReject(t *testing.T) {
 	if state.State != caapi.PlatformRejected || state.Reason != "keys not confirmed" {
 		t.Errorf("%+v", state)
 	}
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	refusedWith(t, err, protocol.CodeConflict)
 	_, err = f.Registry.PlatformState(t.Context(), "none")
 	refusedWith(t, err, protocol.CodeNotFound)

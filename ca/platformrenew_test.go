@@ -19,7 +19,7 @@ func (p *applicant) certified(t *testing.T, f *fixture) *caapi.PlatformRegistrat
 	t.Helper()
 	state, err := p.apply(t, f)
 	must(t, err)
-	registration, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	registration, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
 	return registration
 }
@@ -44,11 +44,11 @@ func TestPlatformRenewal(t *testing.T) {
 	next := p.renewal(t, old.PlatformID)
 	state, err := next.apply(t, f)
 	must(t, err)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID, PlatformID: "another"})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID, PlatformID: "another"})
 	refusedWith(t, err, protocol.CodeConflict)
-	renewed, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	renewed, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
-	again, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	again, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
 	if renewed.PlatformID != old.PlatformID || string(again.Chain[0]) != string(renewed.Chain[0]) || string(renewed.Chain[0]) == string(old.Chain[0]) {
 		t.Errorf("renewed %+v", renewed)
@@ -62,7 +62,7 @@ func TestPlatformRenewal(t *testing.T) {
 	refusedWith(t, err, protocol.CodeForbidden)
 	third, err := next.renewal(t, old.PlatformID).apply(t, f)
 	must(t, err)
-	if _, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: third.ID}); err != nil {
+	if _, err := f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: third.ID}); err != nil {
 		t.Error(err)
 	}
 }
@@ -78,9 +78,9 @@ func TestPlatformRenewalByOldKey(t *testing.T) {
 	f.clock.add(time.Hour)
 	state, err := p.renewal(t, old.PlatformID).apply(t, f)
 	must(t, err)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID})
 	must(t, err)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: stolen.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: stolen.ID})
 	refusedWith(t, err, protocol.CodeForbidden)
 }
 
@@ -118,7 +118,7 @@ func TestPlatformRenewalRefuses(t *testing.T) {
 	must(t, err)
 	_, err = f.Life.Revoke(t.Context(), audit.Local(""), life.Revocation{Serial: trust.SerialHex(cert.SerialNumber), Reason: trust.KeyCompromise})
 	must(t, err)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: state.ID}) // applied before, not approved after
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: state.ID}) // applied before, not approved after
 	refusedWith(t, err, protocol.CodeForbidden)
 	_, err = p.renewal(t, old.PlatformID).apply(t, f)
 	refusedWith(t, err, protocol.CodeForbidden)
@@ -132,7 +132,7 @@ func TestApplicationsExpire(t *testing.T) {
 	f.clock.add(30 * 24 * time.Hour)
 	_, err = f.Registry.PlatformState(t.Context(), first.ID)
 	refusedWith(t, err, protocol.CodeNotFound)
-	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.Approval{ID: first.ID})
+	_, err = f.Registry.ApprovePlatform(t.Context(), audit.Local(""), registry.PlatformApproval{ID: first.ID})
 	refusedWith(t, err, protocol.CodeNotFound)
 	second, err := p.apply(t, f)
 	must(t, err)

@@ -242,7 +242,7 @@ func (c *CA) Platform(name string, origins ...string) *Platform {
 	c.must(err)
 	var state caapi.PlatformState
 	c.must(c.Post(caapi.PathPlatformRequests, api, "", body, &state))
-	_, err = c.Registry.ApprovePlatform(c.context(), audit.Local("test"), registry.Approval{ID: state.ID})
+	_, err = c.Registry.ApprovePlatform(c.context(), audit.Local("test"), registry.PlatformApproval{ID: state.ID})
 	c.must(err)
 	c.must(c.Get(caapi.PathPlatformRequests+"/"+state.ID, &state))
 	if state.State != caapi.PlatformIssued {

@@ -15,7 +15,7 @@ import (
 	"github.com/bidseal/bidseal/trust"
 )
 
-// applicationRow is an application in the database.
+// applicationRow is an enrolment application in the database.
 type applicationRow struct {
 	id, state, registeredBy, decidedBy, reason, code string
 	request                                          []byte
@@ -46,11 +46,11 @@ func (r *applicationRow) info() (*caapi.ApplicationInfo, error) {
 
 const applicationByID = `SELECT ` + applicationColumns + ` FROM ca_applications WHERE id = $1`
 
-// Register stores an application of a registration operator. The same bytes under
+// RegisterApplication stores an enrolment application of a registration operator. The same bytes under
 // the same request id are the same application.
 //
 // Errors: malformed, conflict, lint_failed.
-func (r *Registry) Register(ctx context.Context, call *OperatorCall) (*caapi.ApplicationInfo, error) {
+func (r *Registry) RegisterApplication(ctx context.Context, call *OperatorCall) (*caapi.ApplicationInfo, error) {
 	var application caapi.Application
 	if err := protocol.DecodeJSON(call.Body, &application); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (r *Registry) Register(ctx context.Context, call *OperatorCall) (*caapi.App
 			row.id, row.request, row.state, row.registeredBy, row.createdAt); err != nil {
 			return fmt.Errorf("store application: %w", err)
 		}
-		return r.audit.Append(ctx, tx, call.Actor(), audit.EventApplication, map[string]string{"registration": id, "request": hex.EncodeToString(protocol.H(call.Body)), "by": call.Serial})
+		return r.audit.Append(ctx, tx, call.Actor(), audit.EventApplicationRegistered, map[string]string{"registration": id, "request": hex.EncodeToString(protocol.H(call.Body)), "by": call.Serial})
 	})
 	if err != nil {
 		return nil, err
@@ -105,12 +105,12 @@ func (r *Registry) checkApplication(application *caapi.Application) error {
 
 func Days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
-// Decide approves an application, or rejects it where approve is false. The
+// DecideApplication approves an enrolment application, or rejects it where approve is false. The
 // approval names the digest of what was registered: an operator approves what was
 // read, nothing else. Whoever registered it never decides.
 //
 // Errors: malformed, not_found, forbidden, conflict.
-func (r *Registry) Decide(ctx context.Context, call *OperatorCall, id string, approve bool) (*caapi.ApplicationInfo, error) {
+func (r *Registry) DecideApplication(ctx context.Context, call *OperatorCall, id string, approve bool) (*caapi.ApplicationInfo, error) {
 	decision, err := readDecision(call.Body, approve)
 	if err != nil {
 		return nil, err

@@ -29,8 +29,8 @@ import (
 // maxPendingPlatforms bounds what strangers can make the authority keep.
 const maxPendingPlatforms = 1000
 
-// platformRow is a platform in the database.
-type platformRow struct {
+// platformApplication is a platform's application in the database.
+type platformApplication struct {
 	id, platformID, name, organisation, creditCode, contact string
 	origins                                                 []string
 	spki, apiKey                                            []byte
@@ -42,8 +42,8 @@ type platformRow struct {
 
 const platformColumns = `id, platform_id, name, organisation, credit_code, contact, origins, spki, api_key, state, reason, created_at, renews, renews_key`
 
-func scanPlatform(scan func(...any) error) (*platformRow, error) {
-	var p platformRow
+func scanPlatformApplication(scan func(...any) error) (*platformApplication, error) {
+	var p platformApplication
 	var origins string
 	if err := scan(&p.id, &p.platformID, &p.name, &p.organisation, &p.creditCode, &p.contact, &origins, &p.spki, &p.apiKey,
 		&p.state, &p.reason, &p.createdAt, &p.renews, &p.renewsKey); err != nil {
@@ -75,7 +75,7 @@ func (r *Registry) RequestPlatform(ctx context.Context, c life.SignedCall) (*caa
 		if err != nil {
 			return err
 		}
-		id, err = r.keepPlatform(ctx, tx, &request, spki, signedBy, c.Caller)
+		id, err = r.keepPlatformApplication(ctx, tx, &request, spki, signedBy, c.Caller)
 		return err
 	}); err != nil {
 		return nil, err
@@ -140,12 +140,12 @@ func validOrigin(text string) bool {
 	return false
 }
 
-func (r *Registry) keepPlatform(ctx context.Context, tx *sql.Tx, request *caapi.PlatformRequest, spki []byte, signedBy, caller string) (string, error) {
+func (r *Registry) keepPlatformApplication(ctx context.Context, tx *sql.Tx, request *caapi.PlatformRequest, spki []byte, signedBy, caller string) (string, error) {
 	if err := r.removeExpired(ctx, tx); err != nil {
 		return "", err
 	}
 	keys := hex.EncodeToString(protocol.H([]byte("bidseal/ca platform keys 1\x00"), protocol.H(spki), protocol.H(request.APIKey)))
-	known, err := scanPlatform(tx.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE keys_digest = $1`, keys).Scan)
+	known, err := scanPlatformApplication(tx.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE keys_digest = $1`, keys).Scan)
 	if err == nil && !known.same(request) {
 		return "", protocol.Errorf(protocol.CodeConflict, "these keys have applied with other content")
 	}
@@ -171,13 +171,13 @@ func (r *Registry) keepPlatform(ctx context.Context, tx *sql.Tx, request *caapi.
 		id, "", request.Name, request.Organisation, request.CreditCode, request.Contact, string(origins), spki, []byte(request.APIKey), caapi.PlatformPending, "", r.now().Unix(), request.Renews, signedBy, keys, caller); err != nil {
 		return "", fmt.Errorf("store platform: %w", err)
 	}
-	return id, r.audit.Append(ctx, tx, audit.ActorPlatform, audit.EventPlatformRequest, map[string]string{"application": id, "keys": keys, "renews": request.Renews})
+	return id, r.audit.Append(ctx, tx, audit.ActorPlatform, audit.EventPlatformRequested, map[string]string{"application": id, "keys": keys, "renews": request.Renews})
 }
 
-func (r *Registry) readPlatform(ctx context.Context, q interface {
+func (r *Registry) readPlatformApplication(ctx context.Context, q interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}, id string) (*platformRow, error) {
-	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE id = $1`, id).Scan)
+}, id string) (*platformApplication, error) {
+	p, err := scanPlatformApplication(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE id = $1`, id).Scan)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("read platform: %w", err)
 	}
@@ -189,7 +189,7 @@ func (r *Registry) readPlatform(ctx context.Context, q interface {
 
 // PlatformState is where an application stands.
 func (r *Registry) PlatformState(ctx context.Context, id string) (*caapi.PlatformState, error) {
-	p, err := r.readPlatform(ctx, r.db.Reader(), id)
+	p, err := r.readPlatformApplication(ctx, r.db.Reader(), id)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (r *Registry) Platforms(ctx context.Context) ([]PlatformInfo, error) {
 	defer rows.Close()
 	var all []PlatformInfo
 	for rows.Next() {
-		p, err := scanPlatform(rows.Scan)
+		p, err := scanPlatformApplication(rows.Scan)
 		if err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
@@ -247,8 +247,8 @@ func (r *Registry) Platforms(ctx context.Context) ([]PlatformInfo, error) {
 	return all, rows.Err()
 }
 
-// Approval is an operator's word on an application.
-type Approval struct {
+// PlatformApproval is an operator's word on a platform's application.
+type PlatformApproval struct {
 	ID string
 	// PlatformID to be given; drawn at random if empty. a-z, 0-9 and -.
 	PlatformID string
@@ -287,7 +287,7 @@ func (k platformKind) Request(stored string) (issuance.Request, error) {
 
 // ApprovePlatform issues the certificate of an application. Approving again
 // gives the same registration.
-func (r *Registry) ApprovePlatform(ctx context.Context, actor audit.Actor, approval Approval) (*caapi.PlatformRegistration, error) {
+func (r *Registry) ApprovePlatform(ctx context.Context, actor audit.Actor, approval PlatformApproval) (*caapi.PlatformRegistration, error) {
 	if approval.Validity == 0 {
 		approval.Validity = life.DefaultValidity
 	}
@@ -306,12 +306,12 @@ func (r *Registry) ApprovePlatform(ctx context.Context, actor audit.Actor, appro
 	return &registration, protocol.DecodeJSON(raw, &registration)
 }
 
-func (r *Registry) beginPlatform(ctx context.Context, tx *sql.Tx, actor audit.Actor, approval Approval) (*life.Issuance, error) {
+func (r *Registry) beginPlatform(ctx context.Context, tx *sql.Tx, actor audit.Actor, approval PlatformApproval) (*life.Issuance, error) {
 	row, err := life.ReadIssuance(ctx, tx, platformIssuance(approval.ID))
 	if err != nil || row != nil {
 		return row, err
 	}
-	p, err := r.readPlatform(ctx, tx, approval.ID)
+	p, err := r.readPlatformApplication(ctx, tx, approval.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -367,7 +367,7 @@ const platformValidity = 366 * 24 * time.Hour
 
 // Answer implements life.Kind.
 func (k platformKind) Answer(ctx context.Context, tx *sql.Tx, issuer *status.Issuer, r *life.Issuance, cert *smx509.Certificate) ([]byte, error) {
-	p, err := k.a.readPlatform(ctx, tx, strings.TrimPrefix(r.ID, "platform-"))
+	p, err := k.a.readPlatformApplication(ctx, tx, strings.TrimPrefix(r.ID, "platform-"))
 	if err != nil {
 		return nil, err
 	}
@@ -389,7 +389,7 @@ func (r *Registry) RejectPlatform(ctx context.Context, actor audit.Actor, id, re
 		return protocol.Errorf(protocol.CodeMalformed, "reason of more than 256 bytes")
 	}
 	return r.db.Update(ctx, func(tx *sql.Tx) error {
-		p, err := r.readPlatform(ctx, tx, id)
+		p, err := r.readPlatformApplication(ctx, tx, id)
 		if err != nil {
 			return err
 		}

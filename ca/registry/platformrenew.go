@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// applicationLife is how long an application waits for an operator; then it
+	// platformApplicationLife is how long a platform's application waits for an operator; then it
 	// is removed, and its keys may apply anew.
-	applicationLife = 30 * 24 * time.Hour
+	platformApplicationLife = 30 * 24 * time.Hour
 	// maxPendingOfCaller bounds what one caller can make the authority keep.
 	maxPendingOfCaller = 20
 	// maxRemoved bounds the work of one removal.
@@ -47,13 +47,13 @@ func Caller(address string) string {
 }
 
 // expired reports whether an application has waited too long.
-func (r *Registry) expired(p *platformRow) bool {
-	return p.state == caapi.PlatformPending && p.platformID == "" && p.createdAt <= r.now().Add(-applicationLife).Unix()
+func (r *Registry) expired(p *platformApplication) bool {
+	return p.state == caapi.PlatformPending && p.platformID == "" && p.createdAt <= r.now().Add(-platformApplicationLife).Unix()
 }
 
 // removeExpired removes applications that waited too long.
 func (r *Registry) removeExpired(ctx context.Context, tx *sql.Tx) error {
-	ids, err := expiredApplications(ctx, tx, r.now().Add(-applicationLife).Unix())
+	ids, err := expiredPlatformApplications(ctx, tx, r.now().Add(-platformApplicationLife).Unix())
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -65,7 +65,7 @@ func (r *Registry) removeExpired(ctx context.Context, tx *sql.Tx) error {
 	return r.audit.Append(ctx, tx, audit.ActorAuthority, audit.EventPlatformExpired, map[string]any{"application": ids})
 }
 
-func expiredApplications(ctx context.Context, tx *sql.Tx, before int64) ([]string, error) {
+func expiredPlatformApplications(ctx context.Context, tx *sql.Tx, before int64) ([]string, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT id FROM ca_platforms WHERE state = 'pending' AND platform_id = '' AND created_at <= $1 ORDER BY created_at, id LIMIT $2`, before, maxRemoved)
 	if err != nil {
 		return nil, fmt.Errorf("read applications: %w", err)
@@ -101,16 +101,16 @@ func roomFor(ctx context.Context, tx kmc.Querier, caller string) error {
 // certifiedPlatform is the newest registration of a platform with its
 // certificate.
 type certifiedPlatform struct {
-	*platformRow
+	*platformApplication
 	serial string
 }
 
 // keyDigest names the request key.
-func (p *platformRow) keyDigest() string { return hex.EncodeToString(protocol.H(p.spki)) }
+func (p *platformApplication) keyDigest() string { return hex.EncodeToString(protocol.H(p.spki)) }
 
 // newestPlatform returns nil if there is no platform of that id.
 func (r *Registry) newestPlatform(ctx context.Context, q kmc.Querier, platformID string) (*certifiedPlatform, error) {
-	p, err := scanPlatform(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE platform_id = $1 AND state = 'issued'
+	p, err := scanPlatformApplication(q.QueryRowContext(ctx, `SELECT `+platformColumns+` FROM ca_platforms WHERE platform_id = $1 AND state = 'issued'
 		ORDER BY created_at DESC, id LIMIT 1`, platformID).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -168,7 +168,7 @@ func (r *Registry) checkPlatformRenewal(ctx context.Context, q kmc.Querier, requ
 
 // platformIDFor is the id that an approval gives: that of the platform which is
 // renewed, the operator's choice, or a drawn one. A new one must be free.
-func (r *Registry) platformIDFor(ctx context.Context, tx *sql.Tx, p *platformRow, wanted string) (string, error) {
+func (r *Registry) platformIDFor(ctx context.Context, tx *sql.Tx, p *platformApplication, wanted string) (string, error) {
 	if p.renews != "" {
 		if wanted != "" && wanted != p.renews {
 			return "", protocol.Errorf(protocol.CodeConflict, "the application renews platform %s", p.renews)
@@ -196,7 +196,7 @@ func (r *Registry) platformIDFor(ctx context.Context, tx *sql.Tx, p *platformRow
 }
 
 // same reports whether an application says what a known one says.
-func (p *platformRow) same(r *caapi.PlatformRequest) bool {
+func (p *platformApplication) same(r *caapi.PlatformRequest) bool {
 	return p.name == r.Name && p.organisation == r.Organisation && p.creditCode == r.CreditCode && p.contact == r.Contact && p.renews == r.Renews &&
 		slices.Equal(p.origins, r.Origins)
 }

@@ -78,7 +78,7 @@ func (s *server) listOperators(_ *gin.Context, ctx context.Context, _ *registry.
 }
 
 func (s *server) register(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
-	return s.a.Registry.Register(ctx, call)
+	return s.a.Registry.RegisterApplication(ctx, call)
 }
 
 func (s *server) listApplications(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
@@ -90,11 +90,11 @@ func (s *server) listApplications(c *gin.Context, ctx context.Context, _ *regist
 }
 
 func (s *server) approveApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
-	return s.a.Registry.Decide(ctx, call, c.Param("id"), true)
+	return s.a.Registry.DecideApplication(ctx, call, c.Param("id"), true)
 }
 
 func (s *server) rejectApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
-	return s.a.Registry.Decide(ctx, call, c.Param("id"), false)
+	return s.a.Registry.DecideApplication(ctx, call, c.Param("id"), false)
 }
 
 func (s *server) applicationCode(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
@@ -121,7 +121,7 @@ func (s *server) approvePlatform(c *gin.Context, ctx context.Context, call *regi
 	if decision.V != caapi.Version || decision.Reason != "" || decision.Days < 0 || decision.Days > 366 {
 		return nil, protocol.Errorf(protocol.CodeMalformed, "version, reason or days")
 	}
-	return s.a.Registry.ApprovePlatform(ctx, call.Actor(), registry.Approval{ID: c.Param("id"), PlatformID: decision.PlatformID, Validity: registry.Days(decision.Days)})
+	return s.a.Registry.ApprovePlatform(ctx, call.Actor(), registry.PlatformApproval{ID: c.Param("id"), PlatformID: decision.PlatformID, Validity: registry.Days(decision.Days)})
 }
 
 func (s *server) rejectPlatform(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {

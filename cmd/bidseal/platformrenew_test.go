@@ -33,7 +33,7 @@ func TestPlatformRenewal(t *testing.T) {
 	}
 	approve := func(id string) {
 		t.Helper()
-		if _, err := l.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.Approval{ID: id}); err != nil {
+		if _, err := l.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.PlatformApproval{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}

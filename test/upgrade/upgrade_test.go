@@ -167,7 +167,7 @@ func TestAuthorityIssues(t *testing.T) {
 			ID string `json:"id"`
 		}
 		w.readJSON("platform-waiting/application.json", &application)
-		registered, err := w.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.Approval{ID: application.ID})
+		registered, err := w.authority.Registry.ApprovePlatform(t.Context(), audit.Local("test"), registry.PlatformApproval{ID: application.ID})
 		w.must(err)
 		if len(registered.Chain) == 0 || registered.Name != "另一个交易平台" {
 			t.Errorf("registration %+v", registered)

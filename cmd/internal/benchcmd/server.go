@@ -179,7 +179,7 @@ func (s *benchServer) newRelay(ctx context.Context, origin string) (*relay.Relay
 
 // approve issues the platform's certificate and registers it at the relay.
 func (s *benchServer) approve(ctx context.Context, id string) (*benchAnswer, error) {
-	reg, err := s.authority.Registry.ApprovePlatform(ctx, audit.Local("bench"), registry.Approval{ID: id, PlatformID: "bench"})
+	reg, err := s.authority.Registry.ApprovePlatform(ctx, audit.Local("bench"), registry.PlatformApproval{ID: id, PlatformID: "bench"})
 	if err != nil {
 		return nil, err
 	}

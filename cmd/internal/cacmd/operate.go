@@ -109,7 +109,7 @@ func newCAPlatformListCommand(flags *caFlags) *cobra.Command {
 }
 
 func newCAPlatformApproveCommand(flags *caFlags) *cobra.Command {
-	var approval registry.Approval
+	var approval registry.PlatformApproval
 	var out string
 	cmd := &cobra.Command{
 		Use:   "approve ID",

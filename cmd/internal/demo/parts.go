@@ -171,7 +171,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 		if err != nil {
 			return err
 		}
-		if _, err := authority.Registry.ApprovePlatform(ctx, audit.Local(demoOperator), registry.Approval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
+		if _, err := authority.Registry.ApprovePlatform(ctx, audit.Local(demoOperator), registry.PlatformApproval{ID: state.ID, PlatformID: demoPlatformID}); err != nil {
 			return err
 		}
 		if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: d.net.origin("relay"), App: d.net.origin("app"), TrustFile: d.trustFile()}); err != nil {
