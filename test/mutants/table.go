@@ -14,19 +14,19 @@ func table() []row {
 // operatorRules bind the operators of an authority.
 func operatorRules() []row {
 	return []row{
-		{"four eyes: the same person under another operator's id does not approve", "ca/application.go", []edit{
+		{"four eyes: the same person under another operator's id does not approve", "ca/registry/application.go", []edit{
 			{`other.id == call.ID || other.name == call.Name`, `other.id == call.ID`}},
 			"./ca TestApprovalBySamePersonAgain"},
-		{"a blocked operator does not act, even before the certificate is revoked", "ca/operator.go", []edit{
+		{"a blocked operator does not act, even before the certificate is revoked", "ca/registry/operator.go", []edit{
 			{`if o.state != operatorActive || serial == "" {`, `if serial == "" {`}},
 			"./ca TestBlockedOperatorWithGoodCertificate"},
-		{"an operator whose certificate is revoked does not act", "ca/operator.go", []edit{
-			{`	if state != stateGood {
+		{"an operator whose certificate is revoked does not act", "ca/registry/operator.go", []edit{
+			{`	if state != status.StateGood {
 		return nil, nil, protocol.Errorf(protocol.CodeForbidden, "the operator's certificate is %s", state)
 	}
-`, ``}, {`cert, state, err := a.operatorCertificate`, `cert, _, err := a.operatorCertificate`}},
+`, ``}, {`cert, state, err := r.operatorCertificate`, `cert, _, err := r.operatorCertificate`}},
 			"./ca TestOperatorForgeries"},
-		{"an operator's call counts once", "ca/operatorcall.go", []edit{
+		{"an operator's call counts once", "ca/registry/operatorcall.go", []edit{
 			{`err != nil || n != 1 {`, `err != nil || n > 1 {`}},
 			"./ca TestOperatorForgeries"},
 	}
