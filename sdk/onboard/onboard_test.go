@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/bidseal/bidseal/ca"
+	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/onboard"
@@ -57,7 +58,7 @@ func (w *world) request() *caapi.PlatformState {
 
 func (w *world) approve(id string) {
 	w.t.Helper()
-	_, err := w.authority.ApprovePlatform(w.t.Context(), ca.Approval{ID: id})
+	_, err := w.authority.Registry.ApprovePlatform(w.t.Context(), audit.Local("test"), registry.PlatformApproval{ID: id})
 	w.must(err)
 }
 
@@ -142,7 +143,7 @@ func TestOnboardRefuses(t *testing.T) {
 func TestOnboardRejected(t *testing.T) {
 	w := newWorld(t)
 	state := w.request()
-	w.must(w.authority.RejectPlatform(t.Context(), state.ID, "keys could not be confirmed"))
+	w.must(w.authority.Registry.RejectPlatform(t.Context(), audit.Local("test"), state.ID, "keys could not be confirmed"))
 	if _, err := w.folder.Fetch(t.Context(), w.options); protocol.CodeOf(err) != protocol.CodeForbidden {
 		t.Errorf("rejected: %v", err)
 	}
