@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/ca/folder"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/cmd/internal/relaycmd"
 	"github.com/bidseal/bidseal/protocol"
@@ -28,7 +28,7 @@ import (
 // own.
 func authorityWithArc(t *testing.T, arc, name string) *catest.CA {
 	t.Helper()
-	return catest.New(t, catest.Options{Configure: func(c *ca.Config) {
+	return catest.New(t, catest.Options{Configure: func(c *folder.Config) {
 		c.DocumentationOIDs, c.Name = false, name
 		for i, id := range []*string{&c.OIDs.Lineage, &c.OIDs.Role, &c.OIDs.PlatformID, &c.OIDs.PlatformUsage, &c.OIDs.SealMakerUsage,
 			&c.OIDs.OperatorUsage, &c.OIDs.Identity, &c.OIDs.TimestampPolicy, &c.OIDs.CreditCode} {
@@ -163,7 +163,7 @@ func TestTwoAuthoritiesInTurn(t *testing.T) {
 		"after the turn":  {time.Now().Add(-time.Hour), next, old},
 	} {
 		t.Run(name, func(t *testing.T) {
-			both := &trust.File{Authorities: []trust.Authority{old.TrustAuthority(), next.TrustAuthority()}}
+			both := &trust.File{Authorities: []trust.Authority{old.Folder.TrustAuthority(), next.Folder.TrustAuthority()}}
 			both.Authorities[0].Operations = map[trust.Operation]trust.Period{trust.OperationLogin: {Until: c.turn}, trust.OperationEvidence: {}}
 			both.Authorities[1].Operations = map[trust.Operation]trust.Period{trust.OperationLogin: {From: c.turn}, trust.OperationEvidence: {}}
 			w := newWorld(t, c.believed, both)
