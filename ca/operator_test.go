@@ -17,7 +17,7 @@ import (
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/ca/server"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -54,7 +54,7 @@ func (o *operatorDesk) signed(t testing.TB, method, path string, v any) (*http.R
 		request, err = http.NewRequestWithContext(t.Context(), method, testBase+path, bytes.NewReader(body))
 		must(t, err)
 	}
-	must(t, relaysig.SignSM2(request, o.key, o.cert.Serial, o.f.clock.Now()))
+	must(t, callsig.SignSM2(request, o.key, o.cert.Serial, o.f.clock.Now()))
 	return request, body
 }
 
@@ -287,9 +287,9 @@ func TestOperatorForgeries(t *testing.T) {
 	if unsigned.code(t) != protocol.CodeUnauthorized {
 		t.Errorf("without a signature: %s", unsigned.body)
 	}
-	f.clock.add(2 * relaysig.MaxLife)
+	f.clock.add(2 * callsig.MaxLife)
 	late, _ := desk.signed(t, "GET", caapi.PathOperators, nil)
-	f.clock.add(2 * relaysig.MaxLife)
+	f.clock.add(2 * callsig.MaxLife)
 	if r := f.serve(t, "GET", caapi.PathOperators, late.Header, nil); r.code(t) != protocol.CodeClockSkew || !bytes.Contains(r.body, []byte("server_time")) {
 		t.Errorf("late: %s", r.body)
 	}

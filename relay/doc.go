@@ -23,7 +23,7 @@
 // # Callers
 //
 // The API is listed in protocol/wire.go. Platforms sign their calls by RFC 9421;
-// the exact profile, with both sides of it, is package internal/relaysig. keyid
+// the exact profile, with both sides of it, is package internal/callsig. keyid
 // is the platform's id. Phones send a device pass and a proof (protocol/pass.go);
 // the proof's URL is the configured origin followed by the request target.
 //

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gin-gonic/gin"
 )
@@ -32,7 +32,7 @@ type Nonces interface {
 }
 
 // asPlatform authenticates a platform's call by RFC 9421 (profile: package
-// relaysig) and reads its body.
+// callsig) and reads its body.
 func (r *Relay) asPlatform(c *gin.Context, limit int64) (*platformKey, []byte, error) {
 	if !isPlatform(c) {
 		return nil, nil, protocol.Errorf(protocol.CodeUnauthorized, "the call is not signed by a platform")
@@ -43,13 +43,13 @@ func (r *Relay) asPlatform(c *gin.Context, limit int64) (*platformKey, []byte, e
 	}
 	ctx := c.Request.Context()
 	var p *platformKey
-	var signed *relaysig.Signed
+	var signed *callsig.Signed
 	err = r.gate.do(ctx, func() error {
 		var err error
-		signed, err = relaysig.Verify(c.Request, body, r.authority, func(ctx context.Context, id string) (crypto.PublicKey, error) {
+		signed, err = callsig.Verify(c.Request, body, r.authority, func(ctx context.Context, id string) (crypto.PublicKey, error) {
 			if p, err = r.platforms.get(ctx, id); err != nil {
 				if unknown(err) {
-					err = relaysig.ErrKey
+					err = callsig.ErrKey
 				}
 				return nil, err
 			}
@@ -73,13 +73,13 @@ func (r *Relay) asPlatform(c *gin.Context, limit int64) (*platformKey, []byte, e
 }
 
 func (r *Relay) signatureError(ctx context.Context, err error) error {
-	for _, known := range []error{relaysig.ErrForm, relaysig.ErrDigest, relaysig.ErrKey, relaysig.ErrSignature} {
+	for _, known := range []error{callsig.ErrForm, callsig.ErrDigest, callsig.ErrKey, callsig.ErrSignature} {
 		if errors.Is(err, known) {
 			return protocol.Errorf(protocol.CodeUnauthorized, "%v", known)
 		}
 	}
-	if errors.Is(err, relaysig.ErrTime) {
-		e := protocol.Errorf(protocol.CodeClockSkew, "%v", relaysig.ErrTime)
+	if errors.Is(err, callsig.ErrTime) {
+		e := protocol.Errorf(protocol.CodeClockSkew, "%v", callsig.ErrTime)
 		e.ServerTime = r.now()
 		return e
 	}

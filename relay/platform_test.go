@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/internal/httpapi"
-	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 )
@@ -31,7 +31,7 @@ func TestLibraryClient(t *testing.T) {
 			req, err = http.NewRequestWithContext(t.Context(), method, w.origin+path, bytes.NewReader(body))
 		}
 		must(t, err)
-		must(t, relaysig.Sign(req, w.platform.key, w.platform.id))
+		must(t, callsig.Sign(req, w.platform.key, w.platform.id))
 		return req
 	}
 	for _, req := range []*http.Request{call(http.MethodPut, c.path, encode(t, c.body)), call(http.MethodGet, c.path, nil),

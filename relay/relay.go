@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/internal/httpapi/limit"
-	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay/wire"
 	"github.com/bidseal/bidseal/trust"
@@ -112,7 +112,7 @@ func New(ctx context.Context, cfg Config) (*Relay, error) {
 }
 
 func build(ctx context.Context, cfg Config) (*Relay, error) {
-	authority, err := relaysig.Authority(cfg.Origin)
+	authority, err := callsig.Authority(cfg.Origin)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}

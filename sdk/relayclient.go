@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -46,7 +46,7 @@ func (c *relayClient) request(ctx context.Context, method, path string, body []b
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if err := relaysig.Sign(req, c.key, c.keyID); err != nil {
+	if err := callsig.Sign(req, c.key, c.keyID); err != nil {
 		return nil, err
 	}
 	return req, nil

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/bidseal/bidseal/ca/audit"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 )
 
@@ -28,7 +28,7 @@ type OperatorCall struct {
 // Actor of what is done for the call, in the audit log.
 func (c *OperatorCall) Actor() audit.Actor { return audit.ByOperator(c.ID) }
 
-// VerifyOperator judges an operator's call (internal/relaysig, VerifySM2): the
+// VerifyOperator judges an operator's call (internal/callsig, VerifySM2): the
 // signature, the certificate's chain up to this authority's root and its status,
 // the time, that the call was not seen before, and the role. A call that is refused
 // for its role is an entry of the audit log. body is what was read of the request.
@@ -39,14 +39,14 @@ func (r *Registry) VerifyOperator(ctx context.Context, req *http.Request, body [
 	if err != nil {
 		return nil, fmt.Errorf("base URL: %w", err)
 	}
-	authority, err := relaysig.Authority(r.publicURL)
+	authority, err := callsig.Authority(r.publicURL)
 	if err != nil {
 		return nil, err
 	}
 	seen := req.Clone(ctx)
 	seen.URL.Path = strings.TrimSuffix(base.Path, "/") + req.URL.Path
 	var found *operatorRow
-	signed, err := relaysig.VerifySM2(seen, body, authority, func(ctx context.Context, serial string) (crypto.PublicKey, error) {
+	signed, err := callsig.VerifySM2(seen, body, authority, func(ctx context.Context, serial string) (crypto.PublicKey, error) {
 		o, key, err := r.operatorKey(ctx, r.db.Reader(), serial)
 		found = o
 		return key, err
@@ -68,9 +68,9 @@ func (r *Registry) VerifyOperator(ctx context.Context, req *http.Request, body [
 // serial numbers are operators' is nobody's business.
 func (r *Registry) operatorRefusal(err error) error {
 	switch {
-	case errors.Is(err, relaysig.ErrTime):
+	case errors.Is(err, callsig.ErrTime):
 		return &protocol.Error{Code: protocol.CodeClockSkew, ServerTime: r.now().UnixMilli()}
-	case errors.Is(err, relaysig.ErrForm), errors.Is(err, relaysig.ErrDigest), errors.Is(err, relaysig.ErrKey), errors.Is(err, relaysig.ErrSignature):
+	case errors.Is(err, callsig.ErrForm), errors.Is(err, callsig.ErrDigest), errors.Is(err, callsig.ErrKey), errors.Is(err, callsig.ErrSignature):
 		return protocol.Errorf(protocol.CodeUnauthorized, "%v", err)
 	}
 	switch protocol.CodeOf(err) {

@@ -15,7 +15,7 @@ import (
 	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/kmc"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/sm2"
@@ -267,7 +267,7 @@ func (r *Registry) checkOrder(ctx context.Context, tx *sql.Tx, row *recoveryRow)
 		if operator.role != RoleRecovery {
 			return protocol.Errorf(protocol.CodeForbidden, "an operator for %s", operator.role)
 		}
-		if err := relaysig.VerifyKept(key, half.base, half.signature, http.MethodPost, half.path, half.body); err != nil {
+		if err := callsig.VerifyKept(key, half.base, half.signature, http.MethodPost, half.path, half.body); err != nil {
 			return protocol.Errorf(protocol.CodeForbidden, "%v", err)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -227,7 +227,7 @@ func (l *threadLogin) call(method, action string, body any) protocol.ChallengeSt
 	}
 	req, err := http.NewRequestWithContext(th.t.Context(), method, th.relay+"/v1/challenges/"+l.ks.CID.String()+action, bytes.NewReader(raw))
 	th.must(err)
-	th.must(relaysig.Sign(req, th.platform.APIKey, th.platform.ID))
+	th.must(callsig.Sign(req, th.platform.APIKey, th.platform.ID))
 	res, err := th.client.Do(req)
 	th.must(err)
 	defer res.Body.Close()

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/internal/httpapi"
-	"github.com/bidseal/bidseal/internal/relaysig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/gorilla/websocket"
 )
@@ -49,17 +49,17 @@ func (r *Relay) authenticate(req *http.Request, body []byte) (caller, error) {
 		return caller{}, protocol.Errorf(protocol.CodeUnavailable, "set down by the test")
 	}
 	if req.Header.Get("Signature-Input") != "" {
-		authority, err := relaysig.Authority(r.server.URL)
+		authority, err := callsig.Authority(r.server.URL)
 		if err != nil {
 			return caller{}, err
 		}
 		lookup := func(_ context.Context, id string) (crypto.PublicKey, error) {
 			if id != r.platform {
-				return nil, relaysig.ErrKey
+				return nil, callsig.ErrKey
 			}
 			return r.apiKey, nil
 		}
-		if _, err := relaysig.Verify(req, body, authority, lookup, time.Now()); err != nil {
+		if _, err := callsig.Verify(req, body, authority, lookup, time.Now()); err != nil {
 			return caller{}, protocol.Errorf(protocol.CodeUnauthorized, "%v", err)
 		}
 		return caller{}, nil

@@ -11,7 +11,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/registry"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	sdksql "github.com/bidseal/bidseal/sdk/sqlstore"
@@ -93,7 +93,7 @@ func (o operator) call(method, path string, v, answer any) {
 	}
 	req, err := http.NewRequestWithContext(w.t.Context(), method, authorityURL+path, bytes.NewReader(body))
 	w.must(err)
-	w.must(relaysig.SignSM2(req, o.key, o.serial, w.now))
+	w.must(callsig.SignSM2(req, o.key, o.serial, w.now))
 	res, err := w.http.Do(req)
 	w.must(err)
 	defer res.Body.Close()

@@ -195,7 +195,7 @@ func (w *world) openRelay() http.Handler {
 var signatureTimes = regexp.MustCompile(`;created=\d+;expires=\d+`)
 
 // retimed signs a platform's calls again at the world's time: the library that the SDK signs them with reads the machine's
-// clock (RFC 9421, the profile of internal/relaysig).
+// clock (RFC 9421, the profile of internal/callsig).
 func (w *world) retimed(next http.Handler) http.Handler {
 	key := w.key("platform/api.key.pem").(*ecdsa.PrivateKey)
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {

@@ -16,7 +16,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
-	"github.com/bidseal/bidseal/internal/relaysig"
+	"github.com/bidseal/bidseal/internal/callsig"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -202,7 +202,7 @@ func (o *operatorFlags) call(ctx context.Context, method, path string, body []by
 	if err != nil {
 		return nil, cli.Usagef("%v", err)
 	}
-	if err := relaysig.SignSM2(request, key, certificate.Serial, time.Now()); err != nil {
+	if err := callsig.SignSM2(request, key, certificate.Serial, time.Now()); err != nil {
 		return nil, err
 	}
 	return exchange(request)

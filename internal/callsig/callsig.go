@@ -1,4 +1,4 @@
-// Package relaysig holds the one profile of RFC 9421 by which a platform signs
+// Package callsig holds the one profile of RFC 9421 by which a platform signs
 // its calls to a relay: Sign for the caller, Verify for the relay.
 //
 // The profile, exactly:
@@ -24,7 +24,7 @@
 // certificate's serial number in upper-case hexadecimal, alg is never given (no
 // register names SM2; RFC 9421 3.3.7 lets the key decide), and the signature is
 // SM2 with SM3 and the default user id, r | s of 32 bytes each.
-package relaysig
+package callsig
 
 import (
 	"crypto"

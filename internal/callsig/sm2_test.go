@@ -1,4 +1,4 @@
-package relaysig
+package callsig
 
 import (
 	"bytes"
