@@ -41,20 +41,22 @@ type Platform struct {
 	Added     time.Time      `json:"added"`
 }
 
-// Registration is the file that the authority's approval hands to the relay's operator.
-type Registration struct {
-	V        int              `json:"v"` // 1
-	Platform string           `json:"platform_id"`
-	Name     string           `json:"name"`
-	Chain    []protocol.Bytes `json:"chain"`   // DER, platform certificate first
-	APIKey   protocol.Bytes   `json:"api_key"` // SubjectPublicKeyInfo, P-256
-	Origins  []string         `json:"origins"`
+// PlatformRegistration is registration.json, the document that the authority's
+// approval hands to the relay's operator; caapi.PlatformRegistration is the same
+// document on the authority's side.
+type PlatformRegistration struct {
+	V          int              `json:"v"` // 1
+	PlatformID string           `json:"platform_id"`
+	Name       string           `json:"name"`
+	Chain      []protocol.Bytes `json:"chain"`   // DER, platform certificate first
+	APIKey     protocol.Bytes   `json:"api_key"` // SubjectPublicKeyInfo, P-256
+	Origins    []string         `json:"origins"`
 }
 
-// ReadRegistration reads and checks a registration against the relay's anchors:
-// the chain has to be one of a platform, and to name the platform and its name.
-func ReadRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platform, error) {
-	var reg Registration
+// ReadPlatformRegistration reads a registration and verifies it against the relay's
+// anchors: the chain has to be a platform's, with the registration's id and name.
+func ReadPlatformRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platform, error) {
+	var reg PlatformRegistration
 	if err := protocol.DecodeJSON(raw, &reg); err != nil {
 		return nil, err
 	}
@@ -74,7 +76,7 @@ func ReadRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platfor
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "%v", err)
 	}
-	if reg.V != protocol.Version || who.PlatformID == "" || who.PlatformID != reg.Platform || who.CommonName != reg.Name {
+	if reg.V != protocol.Version || who.PlatformID == "" || who.PlatformID != reg.PlatformID || who.CommonName != reg.Name {
 		return nil, protocol.Errorf(protocol.CodePlatformUntrusted, "registration and certificate name different platforms")
 	}
 	if err := checkAPIKey(reg.APIKey); err != nil {
@@ -85,7 +87,7 @@ func ReadRegistration(raw []byte, anchors *trust.Store, now time.Time) (*Platfor
 			return nil, protocol.Errorf(protocol.CodeMalformed, "origin %q", origin)
 		}
 	}
-	return &Platform{ID: reg.Platform, Name: reg.Name, ChainHash: protocol.H(ders...), APIKey: reg.APIKey,
+	return &Platform{ID: reg.PlatformID, Name: reg.Name, ChainHash: protocol.H(ders...), APIKey: reg.APIKey,
 		Origins: slices.Clone(reg.Origins), MaxKeep: int64(protocol.KeepLimit / time.Second), Added: now.UTC()}, nil
 }
 

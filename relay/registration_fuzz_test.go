@@ -11,8 +11,8 @@ import (
 	"github.com/bidseal/bidseal/relay"
 )
 
-// FuzzRegistration: a registration that is taken is the one that the authority wrote; every refusal has a code.
-func FuzzRegistration(f *testing.F) {
+// FuzzPlatformRegistration: only the registration that the authority wrote is accepted; every refusal has a code.
+func FuzzPlatformRegistration(f *testing.F) {
 	now := time.Now()
 	authority := catest.New(f, catest.Options{Now: func() time.Time { return now }})
 	platform := authority.Platform("示例招标平台")
@@ -24,7 +24,7 @@ func FuzzRegistration(f *testing.F) {
 	f.Add([]byte(`{"v":1,"chain":[""]}`))
 	anchors := authority.Store()
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read, err := relay.ReadRegistration(raw, anchors, now)
+		read, err := relay.ReadPlatformRegistration(raw, anchors, now)
 		var own *protocol.Error
 		if err != nil && !errors.As(err, &own) {
 			t.Fatalf("an error without a code: %v", err)

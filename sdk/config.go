@@ -17,7 +17,7 @@ import (
 )
 
 // Config is what a platform's client needs. [LoadConfig] reads it from the
-// folder that the registration wrote.
+// folder that onboarding wrote.
 type Config struct {
 	// Platform is the platform's id, Name its display name, both as in its
 	// certificate; empty means: take them from there.
@@ -69,14 +69,14 @@ type Config struct {
 	HTTP   *http.Client
 }
 
-// StatusSource fetches OCSP answers. The client judges and caches them.
+// StatusSource fetches OCSP responses. The client judges and caches them.
 type StatusSource interface {
 	// OCSP asks the authority for the status of cert, which issuer issued, and
-	// returns its DER answer (RFC 6960).
+	// returns its DER response (RFC 6960).
 	OCSP(ctx context.Context, cert, issuer *smx509.Certificate) ([]byte, error)
 }
 
-// storeKeySize is the length of a registration's store key, minStoreKey the
+// storeKeySize is the length of a platform's store key, minStoreKey the
 // least that is taken, in bytes.
 const (
 	storeKeySize = 32

@@ -2,7 +2,7 @@
 // for a bidder's phone to scan and sign, and yields only results that it has
 // verified by itself, with the platform's own trust anchors.
 //
-// A platform opens the configuration that its registration wrote, starts the
+// A platform opens the configuration that onboarding wrote, starts the
 // client, and mounts the waiting page's endpoints:
 //
 //	config, err := bidseal.LoadConfig("platform/platform.json")

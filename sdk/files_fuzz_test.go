@@ -17,10 +17,10 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// FuzzConfigFiles: whatever one of a registration's files holds, it gives a complete configuration or an error.
+// FuzzConfigFiles: whatever one of a configuration's files holds, LoadConfig returns a complete configuration or an error.
 // Slow.
 func FuzzConfigFiles(f *testing.F) {
-	files := registrationFiles(f)
+	files := configFiles(f)
 	var names []string
 	for name, raw := range files {
 		names = append(names, name)
@@ -56,8 +56,8 @@ func FuzzConfigFiles(f *testing.F) {
 	})
 }
 
-// registrationFiles are the files of a sound registration by their names.
-func registrationFiles(f *testing.F) map[string][]byte {
+// configFiles are the files of a sound configuration by their names.
+func configFiles(f *testing.F) map[string][]byte {
 	f.Helper()
 	authority := catest.New(f, catest.Options{})
 	platform := authority.Platform("示例招标平台")
@@ -76,7 +76,7 @@ func registrationFiles(f *testing.F) map[string][]byte {
 		f.Fatal(err)
 	}
 	spki, err := protocol.MarshalKey(ledger.Public())
-	registration, encodeErr := json.Marshal(bidseal.Registration{
+	configFile, encodeErr := json.Marshal(bidseal.ConfigFile{
 		V: 1, Platform: platform.ID, Name: "示例招标平台", Relay: "https://relay.example", App: "https://app.example", LedgerKey: "ledger.pem",
 		RequestKey: "request.pem", Chain: "chain.pem", APIKey: "api.pem", Roots: "root.pem", Store: "store", StoreKey: "store.key",
 		Origins: []string{"https://bid.example"},
@@ -85,7 +85,7 @@ func registrationFiles(f *testing.F) map[string][]byte {
 		f.Fatal(encodeErr)
 	}
 	return map[string][]byte{
-		"platform.json": registration, "request.pem": requestPEM, "api.pem": apiPEM, "ledger.pem": encode("PUBLIC KEY", spki, err),
+		"platform.json": configFile, "request.pem": requestPEM, "api.pem": apiPEM, "ledger.pem": encode("PUBLIC KEY", spki, err),
 		"chain.pem": append(encode("CERTIFICATE", platform.Chain[0].Raw, nil), encode("CERTIFICATE", platform.Chain[1].Raw, nil)...),
 		"root.pem":  encode("CERTIFICATE", authority.Folder.Root().Raw, nil), "store.key": []byte(hex.EncodeToString(make([]byte, 32))),
 	}

@@ -220,9 +220,9 @@ type PlatformState struct {
 }
 
 // PlatformRegistration is what a relay needs to know of a platform: the file
-// that `relay platform add --file` reads. The
-// relay verifies the chain to its own anchors; the API key and the origins are the
-// word of the operator from whom the file comes.
+// that `relay platform add --file` reads, relay.PlatformRegistration there. The
+// relay verifies the chain against its own anchors; the API key and the origins are
+// believed as the operator's word.
 type PlatformRegistration struct {
 	V          int              `json:"v"`
 	PlatformID string           `json:"platform_id"`

@@ -199,7 +199,7 @@ func (f Folder) Fetch(ctx context.Context, o FetchOptions) (*caapi.PlatformRegis
 	if err != nil {
 		return nil, err
 	}
-	config := bidseal.Registration{
+	config := bidseal.ConfigFile{
 		V: 1, Platform: reg.PlatformID, Name: reg.Name, Relay: o.Relay, App: o.App, OCSPURL: o.OCSPURL, TSAURL: o.TSAURL,
 		Trust: trust.FileName, RequestKey: requestKeyFile, Chain: chainFile, APIKey: apiKeyFile,
 		Store: storeFolder, StoreKey: storeKeyFile, Origins: reg.Origins,

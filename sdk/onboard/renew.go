@@ -36,7 +36,7 @@ type renewal struct {
 func (f Folder) Renew(ctx context.Context, contact string) (*caapi.PlatformState, error) {
 	var app application
 	var next renewal
-	var config bidseal.Registration
+	var config bidseal.ConfigFile
 	for name, into := range map[string]any{applicationFile: &app, ConfigFile: &config, renewalFile: &next} {
 		if err := f.readJSON(name, into); err != nil && (name != renewalFile || !errors.Is(err, fs.ErrNotExist)) {
 			return nil, err
@@ -64,7 +64,7 @@ func (f Folder) Renew(ctx context.Context, contact string) (*caapi.PlatformState
 }
 
 // applyForRenewal applies with the new key, signed for by the present one.
-func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, config *bidseal.Registration, next *renewal) (*caapi.PlatformState, error) {
+func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, config *bidseal.ConfigFile, next *renewal) (*caapi.PlatformState, error) {
 	body, err := f.renewalBody(config, contact)
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, 
 }
 
 // renewalBody repeats what the present certificate says.
-func (f Folder) renewalBody(config *bidseal.Registration, contact string) (*caapi.PlatformRequest, error) {
+func (f Folder) renewalBody(config *bidseal.ConfigFile, contact string) (*caapi.PlatformRequest, error) {
 	chain, err := readCertificates(filepath.Join(f.Dir, config.Chain))
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (f Folder) renewalBody(config *bidseal.Registration, contact string) (*caap
 
 // configured is whom the folder's configuration believes. A configuration from
 // before there were trust files names roots.
-func (f Folder) configured(config *bidseal.Registration) (*trust.File, error) {
+func (f Folder) configured(config *bidseal.ConfigFile) (*trust.File, error) {
 	if config.Trust != "" {
 		return readTrust(filepath.Join(f.Dir, config.Trust))
 	}
@@ -154,7 +154,7 @@ func (f Folder) state(ctx context.Context, authority, id string) (*caapi.Platfor
 
 // takeRenewal checks the certificate and points the configuration at it. The
 // configuration goes last: where it stands, everything it names does.
-func (f Folder) takeRenewal(reg *caapi.PlatformRegistration, config bidseal.Registration, next renewal) error {
+func (f Folder) takeRenewal(reg *caapi.PlatformRegistration, config bidseal.ConfigFile, next renewal) error {
 	believed, err := f.configured(&config)
 	if err != nil {
 		return err

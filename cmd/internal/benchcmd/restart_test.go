@@ -142,7 +142,7 @@ func newRestartWorld(t *testing.T) *restartWorld {
 	platform := w.authority.Platform(testPlatform, "https://bid.example.cn")
 	api, err := protocol.MarshalKey(platform.APIKey.Public())
 	must(t, err)
-	raw, err := json.Marshal(relay.Registration{V: 1, Platform: platform.ID, Name: testPlatform, Chain: platform.Registration.Chain, APIKey: api,
+	raw, err := json.Marshal(relay.PlatformRegistration{V: 1, PlatformID: platform.ID, Name: testPlatform, Chain: platform.Registration.Chain, APIKey: api,
 		Origins: []string{"https://bid.example.cn"}})
 	must(t, err)
 	registration := filepath.Join(files, "registration.json")

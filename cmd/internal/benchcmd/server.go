@@ -191,7 +191,7 @@ func (s *benchServer) approve(ctx context.Context, id string) (*benchAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	platform, err := relay.ReadRegistration(raw, anchors, time.Now())
+	platform, err := relay.ReadPlatformRegistration(raw, anchors, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -186,7 +186,7 @@ func (d *demo) registerPlatform(ctx context.Context, authority *ca.Authority, di
 	if err != nil {
 		return err
 	}
-	platform, err := relay.ReadRegistration(raw, anchors, d.clock())
+	platform, err := relay.ReadPlatformRegistration(raw, anchors, d.clock())
 	if err != nil {
 		return err
 	}

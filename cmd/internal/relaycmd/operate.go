@@ -311,7 +311,7 @@ func newRelayPlatformAddCommand(flags *relayFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				p, err := relay.ReadRegistration(bytes.TrimSpace(raw), anchors, time.Now())
+				p, err := relay.ReadPlatformRegistration(bytes.TrimSpace(raw), anchors, time.Now())
 				if err != nil {
 					return err
 				}

@@ -77,7 +77,7 @@ func (f relayFolder) run(t *testing.T, want int, args ...string) string {
 }
 
 // registration is what the authority's approval would export.
-func (f relayFolder) registration(t *testing.T, id, name string, alter func(*relay.Registration)) string {
+func (f relayFolder) registration(t *testing.T, id, name string, alter func(*relay.PlatformRegistration)) string {
 	t.Helper()
 	key, err := sm2.GenerateKey(rand.Reader)
 	fatal(t, err)
@@ -93,7 +93,7 @@ func (f relayFolder) registration(t *testing.T, id, name string, alter func(*rel
 	fatal(t, err)
 	spki, err := protocol.MarshalKey(api.Public())
 	fatal(t, err)
-	reg := relay.Registration{V: 1, Platform: id, Name: name, Chain: []protocol.Bytes{der}, APIKey: spki, Origins: []string{"https://bid.example.cn"}}
+	reg := relay.PlatformRegistration{V: 1, PlatformID: id, Name: name, Chain: []protocol.Bytes{der}, APIKey: spki, Origins: []string{"https://bid.example.cn"}}
 	if alter != nil {
 		alter(&reg)
 	}
@@ -151,14 +151,14 @@ func TestRelayOperatorCommands(t *testing.T) {
 
 	file := f.registration(t, "p-1", "示例交易平台", nil)
 	f.run(t, cli.ExitOK, "platform", "add", "--file", file, "--keep", "48h")
-	for name, alter := range map[string]func(*relay.Registration){
-		"another platform": func(r *relay.Registration) { r.Platform = "p-2" },
-		"another name":     func(r *relay.Registration) { r.Name = "其他平台" },
-		"an SM2 API key":   func(r *relay.Registration) { r.APIKey = spkiOf(t, f.rootKey.Public()) },
-		"origin with path": func(r *relay.Registration) { r.Origins = []string{"https://bid.example.cn/x"} },
-		"no chain":         func(r *relay.Registration) { r.Chain = nil },
-		"the root's chain": func(r *relay.Registration) { r.Chain = []protocol.Bytes{f.root.Raw} },
-		"another version":  func(r *relay.Registration) { r.V = 2 },
+	for name, alter := range map[string]func(*relay.PlatformRegistration){
+		"another platform": func(r *relay.PlatformRegistration) { r.PlatformID = "p-2" },
+		"another name":     func(r *relay.PlatformRegistration) { r.Name = "其他平台" },
+		"an SM2 API key":   func(r *relay.PlatformRegistration) { r.APIKey = spkiOf(t, f.rootKey.Public()) },
+		"origin with path": func(r *relay.PlatformRegistration) { r.Origins = []string{"https://bid.example.cn/x"} },
+		"no chain":         func(r *relay.PlatformRegistration) { r.Chain = nil },
+		"the root's chain": func(r *relay.PlatformRegistration) { r.Chain = []protocol.Bytes{f.root.Raw} },
+		"another version":  func(r *relay.PlatformRegistration) { r.V = 2 },
 	} {
 		if code, _, _ := bidsealRun(t, "relay", "--config", f.config, "platform", "add", "--file", f.registration(t, "p-1", "示例交易平台", alter)); code != cli.ExitFailed {
 			t.Errorf("%s: exit code %d", name, code)

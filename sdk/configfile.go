@@ -16,9 +16,9 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// Registration is the content of a registration's file, platform.json. Paths
-// are relative to its folder; private files are readable by their owner only.
-type Registration struct {
+// ConfigFile is the content of platform.json. Paths are relative to its folder;
+// private files are readable by their owner only.
+type ConfigFile struct {
 	V              int      `json:"v"` // 1
 	Platform       string   `json:"platform"`
 	Name           string   `json:"name"`
@@ -39,14 +39,14 @@ type Registration struct {
 	TrustedProxies []string `json:"trusted_proxies,omitempty"` // CIDR
 }
 
-// NoTSA as the tsa_url of a registration means that evidence files get no
+// NoTSA as the tsa_url of a configuration file means that evidence files get no
 // timestamp, although the platform's authority gives them.
 const NoTSA = "none"
 
-// maxConfigFile bounds each file of a registration, in bytes.
+// maxConfigFile bounds platform.json and each file that it names, in bytes.
 const maxConfigFile = 256 << 10
 
-// LoadConfig reads a registration's file (or the platform.json of a folder) and
+// LoadConfig reads a configuration file (or the platform.json of a folder) and
 // everything it names, and opens its file store. Unknown names in the file are
 // refused.
 func LoadConfig(path string) (Config, error) {
@@ -57,44 +57,44 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	reg, err := ParseRegistration(raw)
+	file, err := ParseConfigFile(raw)
 	if err != nil {
 		return Config{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	return reg.config(filepath.Dir(path))
+	return file.config(filepath.Dir(path))
 }
 
-// ParseRegistration reads the bytes of a registration's file strictly. Every
-// refusal is an *Error.
-func ParseRegistration(raw []byte) (*Registration, error) {
-	var reg Registration
-	if err := protocol.DecodeJSON(raw, &reg); err != nil {
+// ParseConfigFile reads the bytes of a configuration file strictly. Every refusal
+// is an *Error.
+func ParseConfigFile(raw []byte) (*ConfigFile, error) {
+	var file ConfigFile
+	if err := protocol.DecodeJSON(raw, &file); err != nil {
 		return nil, err
 	}
-	if reg.V != 1 {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "registration of version %d, want 1", reg.V)
+	if file.V != 1 {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "configuration file of version %d, want 1", file.V)
 	}
 	for _, f := range []struct{ name, value string }{
-		{"platform", reg.Platform}, {"name", reg.Name}, {"relay", reg.Relay}, {"app", reg.App},
-		{"request_key", reg.RequestKey}, {"chain", reg.Chain}, {"api_key", reg.APIKey}, {"store", reg.Store},
-		{"store_key", reg.StoreKey},
+		{"platform", file.Platform}, {"name", file.Name}, {"relay", file.Relay}, {"app", file.App},
+		{"request_key", file.RequestKey}, {"chain", file.Chain}, {"api_key", file.APIKey}, {"store", file.Store},
+		{"store_key", file.StoreKey},
 	} {
 		if f.value == "" {
-			return nil, protocol.Errorf(protocol.CodeMalformed, "registration without %s", f.name)
+			return nil, protocol.Errorf(protocol.CodeMalformed, "configuration file without %s", f.name)
 		}
 	}
-	if named := reg.Roots != "" && reg.LedgerKey != ""; named == (reg.Trust != "") || (reg.Roots == "") != (reg.LedgerKey == "") {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "registration: name a trust file, or roots and ledger_key")
+	if named := file.Roots != "" && file.LedgerKey != ""; named == (file.Trust != "") || (file.Roots == "") != (file.LedgerKey == "") {
+		return nil, protocol.Errorf(protocol.CodeMalformed, "configuration file: name a trust file, or roots and ledger_key")
 	}
-	if _, err := reg.proxies(); err != nil {
+	if _, err := file.proxies(); err != nil {
 		return nil, err
 	}
-	return &reg, nil
+	return &file, nil
 }
 
-func (reg *Registration) proxies() ([]netip.Prefix, error) {
+func (file *ConfigFile) proxies() ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, text := range reg.TrustedProxies {
+	for _, text := range file.TrustedProxies {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
 			return nil, protocol.Errorf(protocol.CodeMalformed, "trusted proxy %q is no CIDR prefix", text)
@@ -104,41 +104,41 @@ func (reg *Registration) proxies() ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// config reads what the registration names, relative to dir.
-func (reg *Registration) config(dir string) (Config, error) {
+// config reads what the file names, relative to dir.
+func (file *ConfigFile) config(dir string) (Config, error) {
 	in := func(name string) string {
 		if filepath.IsAbs(name) {
 			return name
 		}
 		return filepath.Join(dir, name)
 	}
-	c := Config{Platform: reg.Platform, Name: reg.Name, Relay: reg.Relay, App: reg.App, APIKeyID: reg.APIKeyID,
-		OCSPURL: reg.OCSPURL, TSAURL: reg.TSAURL, Origins: reg.Origins}
+	c := Config{Platform: file.Platform, Name: file.Name, Relay: file.Relay, App: file.App, APIKeyID: file.APIKeyID,
+		OCSPURL: file.OCSPURL, TSAURL: file.TSAURL, Origins: file.Origins}
 	var err error
-	if c.TrustedProxies, err = reg.proxies(); err != nil {
+	if c.TrustedProxies, err = file.proxies(); err != nil {
 		return Config{}, err
 	}
-	if c.RequestKey, err = readKey(in(reg.RequestKey)); err != nil {
+	if c.RequestKey, err = readKey(in(file.RequestKey)); err != nil {
 		return Config{}, err
 	}
-	if c.APIKey, err = readKey(in(reg.APIKey)); err != nil {
+	if c.APIKey, err = readKey(in(file.APIKey)); err != nil {
 		return Config{}, err
 	}
-	if c.Chain, err = readCertificates(in(reg.Chain)); err != nil {
+	if c.Chain, err = readCertificates(in(file.Chain)); err != nil {
 		return Config{}, err
 	}
-	if reg.Trust != "" {
-		err = c.readTrust(in(reg.Trust))
+	if file.Trust != "" {
+		err = c.readTrust(in(file.Trust))
 	} else {
-		err = c.readRoots(in(reg.Roots), in(reg.LedgerKey))
+		err = c.readRoots(in(file.Roots), in(file.LedgerKey))
 	}
 	if err != nil {
 		return Config{}, err
 	}
-	if c.StoreKey, err = readHex(in(reg.StoreKey)); err != nil {
+	if c.StoreKey, err = readHex(in(file.StoreKey)); err != nil {
 		return Config{}, err
 	}
-	c.Store, err = OpenFileStore(in(reg.Store))
+	c.Store, err = OpenFileStore(in(file.Store))
 	return c, err
 }
 
@@ -168,7 +168,7 @@ func (c *Config) readTrust(path string) error {
 	return nil
 }
 
-// readRoots reads what a registration from before there were trust files names.
+// readRoots reads what a configuration file from before there were trust files names.
 func (c *Config) readRoots(roots, ledgerKey string) error {
 	certs, err := readCertificates(roots)
 	if err != nil {

@@ -77,7 +77,7 @@ func registerRoots(t *testing.T, env *sdktest.Env) string {
 	must(t, err)
 	write("ledger.pem", "PUBLIC KEY", ledger)
 	must(t, os.WriteFile(filepath.Join(dir, "store.key"), []byte(hex.EncodeToString(make([]byte, 32))+"\n"), 0o600))
-	raw, err := json.Marshal(bidseal.Registration{V: 1, Platform: config.Platform, Name: config.Name, Relay: config.Relay, App: config.App,
+	raw, err := json.Marshal(bidseal.ConfigFile{V: 1, Platform: config.Platform, Name: config.Name, Relay: config.Relay, App: config.App,
 		LedgerKey: "ledger.pem", RequestKey: "request.pem", Chain: "chain.pem", APIKey: "api.pem", Roots: "roots.pem", Store: "store",
 		StoreKey: "store.key", Origins: config.Origins, TrustedProxies: []string{"10.0.0.0/8"}})
 	must(t, err)
@@ -184,17 +184,17 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func FuzzRegistration(f *testing.F) {
+func FuzzConfigFile(f *testing.F) {
 	f.Add([]byte(`{"v":1,"platform":"p","name":"n","relay":"https://r","app":"https://a","ledger_key":"l","request_key":"r","chain":"c","api_key":"a","roots":"o","store":"s","store_key":"k","origins":["https://b"]}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		reg, err := bidseal.ParseRegistration(raw)
+		file, err := bidseal.ParseConfigFile(raw)
 		var own *bidseal.Error
 		if err != nil && !errors.As(err, &own) {
 			t.Fatalf("a foreign error: %v", err)
 		}
-		if err == nil && (reg.V != 1 || reg.Platform == "" || reg.StoreKey == "") {
-			t.Fatalf("taken: %+v", reg)
+		if err == nil && (file.V != 1 || file.Platform == "" || file.StoreKey == "") {
+			t.Fatalf("taken: %+v", file)
 		}
 	})
 }
