@@ -104,7 +104,7 @@ func (c *recoveryCase) seenByHolderAndPublic(t *testing.T) {
 	must(t, err)
 	holder, err := transparency.Holder(c.holder.answer.Lineage)
 	must(t, err)
-	if leaf.Kind != transparency.KindRecovery || leaf.Holder != holder || leaf.To != list.Recoveries[0].To || bytes.Contains(proof.Leaf, []byte(c.holder.answer.Lineage)) {
+	if leaf.Kind != transparency.LeafRecovery || leaf.Holder != holder || leaf.To != list.Recoveries[0].To || bytes.Contains(proof.Leaf, []byte(c.holder.answer.Lineage)) {
 		t.Errorf("leaf %s", proof.Leaf)
 	}
 }

@@ -33,8 +33,8 @@ type Subject struct {
 	Lineage string `json:"lineage"` // lineage id, lower-case hex
 }
 
-// Kind says whom a certificate names.
-type Kind = trust.Kind
+// HolderKind is the kind of holder that a certificate names.
+type HolderKind = trust.HolderKind
 
 // Kinds of holders.
 const (
@@ -45,12 +45,12 @@ const (
 // Login is a verified sign-in.
 type Login struct {
 	Subject           Subject
-	Kind              Kind   // Organisation or Person
-	Person            string // the certificate's common name
-	Organisation      string // empty for natural persons
-	CreditCode        string // unified social credit code, GB 32100
-	Role              string // in the organisation: admin, user or empty
-	CertificateSerial string // upper-case hexadecimal
+	Kind              HolderKind // Organisation or Person
+	Person            string     // the certificate's common name
+	Organisation      string     // empty for natural persons
+	CreditCode        string     // unified social credit code, GB 32100
+	Role              string     // in the organisation: admin, user or empty
+	CertificateSerial string     // upper-case hexadecimal
 	Certificate       *smx509.Certificate
 	At                time.Time // when the phone signed, UTC
 	CID               CID       // makes the platform's commit idempotent

@@ -38,12 +38,12 @@ type Report struct {
 // Holder is the signer as the certificate names it.
 type Holder struct {
 	Subject
-	Kind              Kind   `json:"kind"`
-	Person            string `json:"person"`
-	Organisation      string `json:"organisation,omitempty"`
-	CreditCode        string `json:"credit_code,omitempty"`
-	Role              string `json:"role,omitempty"`
-	CertificateSerial string `json:"certificate_serial"`
+	Kind              HolderKind `json:"kind"`
+	Person            string     `json:"person"`
+	Organisation      string     `json:"organisation,omitempty"`
+	CreditCode        string     `json:"credit_code,omitempty"`
+	Role              string     `json:"role,omitempty"`
+	CertificateSerial string     `json:"certificate_serial"`
 }
 
 // EvidenceError names the part of an evidence file that does not hold. It is

@@ -12,14 +12,14 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// Kind says whom a certificate names.
-type Kind string
+// HolderKind is the kind of holder that a certificate names.
+type HolderKind string
 
 // The kinds of holders.
 const (
-	Organisation Kind = "organisation"
-	Person       Kind = "person"
-	Platform     Kind = "platform"
+	Organisation HolderKind = "organisation"
+	Person       HolderKind = "person"
+	Platform     HolderKind = "platform"
 )
 
 // Roles of a person in an organisation.
@@ -45,7 +45,7 @@ type Identity struct {
 	// certificate across renewal, change of name and reissue.
 	Lineage string `json:"lineage,omitempty"`
 	// Kind of the holder.
-	Kind Kind `json:"kind"`
+	Kind HolderKind `json:"kind"`
 	// CommonName: the person's name, or the platform's.
 	CommonName string `json:"common_name"`
 	// Organisation's name; empty for natural persons.

@@ -39,7 +39,7 @@ func (l *Life) AuthoriseChange(ctx context.Context, actor audit.Actor, c Change)
 		return nil, err
 	}
 	wanted := caapi.Subject{Organisation: c.Organisation, CreditCode: c.CreditCode}
-	return l.authorise(ctx, actor, c.Serial, codeRow{kind: opChange, subject: wanted}, c.Expires)
+	return l.authorise(ctx, actor, c.Serial, codeRow{operation: opChange, subject: wanted}, c.Expires)
 }
 
 // changedSubject is a holder with what an operator wants changed.
@@ -54,7 +54,7 @@ func changedSubject(old, wanted caapi.Subject) caapi.Subject {
 
 // checkChange: only the name of an organisation changes.
 func checkChange(old, next caapi.Subject) error {
-	if trust.Kind(old.Kind) != trust.Organisation {
+	if trust.HolderKind(old.Kind) != trust.Organisation {
 		return protocol.Errorf(protocol.CodeConflict, "the certificate is a natural person's: there is no organisation's name to change")
 	}
 	if next.CreditCode != old.CreditCode {

@@ -61,7 +61,7 @@ func (l *Life) NewEnrolmentCode(ctx context.Context, actor audit.Actor, r CodeRe
 		return nil, err
 	}
 	until := l.now().Add(r.Expires).Unix()
-	code := codeRow{kind: OperationNew, subject: r.Subject, validity: r.Validity}
+	code := codeRow{operation: OperationNew, subject: r.Subject, validity: r.Validity}
 	file, err := l.codeFile(text, until, code)
 	if err != nil {
 		return nil, err
@@ -95,11 +95,11 @@ func (l *Life) storeCode(ctx context.Context, tx *sql.Tx, actor audit.Actor, dig
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO ca_codes (digest, subject, validity, expires_at, state, created_at, kind, lineage, predecessor, years, reason, device, rekey)
 		VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10, $11, $12)`,
-		digest, string(subject), validity, until, l.now().Unix(), c.kind, c.lineage, c.predecessor, c.years, int(c.reason), c.device, rekey); err != nil {
+		digest, string(subject), validity, until, l.now().Unix(), c.operation, c.lineage, c.predecessor, c.years, int(c.reason), c.device, rekey); err != nil {
 		return fmt.Errorf("store enrolment code: %w", err)
 	}
 	return l.audit.Append(ctx, tx, actor, audit.EventCodeMade, map[string]any{
-		"code": digest, "operation": c.kind, "subject_sm3": hex.EncodeToString(protocol.H(subject)), "validity": validity, "expires": until,
+		"code": digest, "operation": c.operation, "subject_sm3": hex.EncodeToString(protocol.H(subject)), "validity": validity, "expires": until,
 		"lineage": c.lineage, "predecessor": c.predecessor, "years": c.years, "reason": c.reason.String(), "bound_to": c.device, "rekey": c.rekey,
 	})
 }
@@ -112,7 +112,7 @@ func (l *Life) codeFile(text string, until int64, c codeRow) (*caapi.EnrolmentFi
 	}
 	root := trust.Digest(l.status.Root())
 	return &caapi.EnrolmentFile{
-		V: caapi.Version, CA: l.publicURL, Code: text, Expires: until, Subject: c.subject, Operation: c.kind, Lineage: c.lineage, Serial: c.predecessor,
+		V: caapi.Version, CA: l.publicURL, Code: text, Expires: until, Subject: c.subject, Operation: c.operation, Lineage: c.lineage, Serial: c.predecessor,
 		Roots: []string{hex.EncodeToString(root[:])}, Trust: believed,
 	}, nil
 }
@@ -177,7 +177,7 @@ func CodeDigest(code string) string {
 
 // codeRow is a code in the database.
 type codeRow struct {
-	kind                 string // operation
+	operation            string
 	subject              caapi.Subject
 	validity             time.Duration // of a first certificate
 	lineage, predecessor string
@@ -201,7 +201,7 @@ func (l *Life) useCode(ctx context.Context, tx *sql.Tx, digest, requestDigest st
 	var validity, rekey int64
 	err := tx.QueryRowContext(ctx, `SELECT subject, validity, state, request_digest, kind, lineage, predecessor, years, reason, device, rekey,
 		COALESCE((SELECT i.account FROM ca_issuances i WHERE i.sign_serial = ca_codes.predecessor), '') FROM ca_codes WHERE digest = $1`, digest).Scan(
-		&subject, &validity, &state, &bound, &row.kind, &row.lineage, &row.predecessor, &row.years, &row.reason, &row.device, &rekey, &row.account)
+		&subject, &validity, &state, &bound, &row.operation, &row.lineage, &row.predecessor, &row.years, &row.reason, &row.device, &rekey, &row.account)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, refused
 	}

@@ -80,7 +80,7 @@ func (l *Life) beginEnrolment(ctx context.Context, tx *sql.Tx, request *caapi.En
 		return nil, err
 	}
 	if row != nil {
-		if row.Kind != kindDual || !protocol.Equal([]byte(row.codeDigest), []byte(code)) || !protocol.Equal([]byte(row.Digest), []byte(digest)) {
+		if row.Kind != issuanceDual || !protocol.Equal([]byte(row.codeDigest), []byte(code)) || !protocol.Equal([]byte(row.Digest), []byte(digest)) {
 			return nil, protocol.Errorf(protocol.CodeIssuanceConflict, "the request id belongs to other content")
 		}
 		return row, nil
@@ -93,7 +93,7 @@ func (l *Life) beginEnrolment(ctx context.Context, tx *sql.Tx, request *caapi.En
 	if err != nil {
 		return nil, err
 	}
-	if used.kind == OperationNew {
+	if used.operation == OperationNew {
 		row, err = l.newDual(used)
 	} else {
 		row, err = l.successor(ctx, tx, request, used)
@@ -133,7 +133,7 @@ func (l *Life) dualRow(operation, lineage string, s caapi.Subject, notBefore, no
 		return nil, fmt.Errorf("subject: %w", err)
 	}
 	return &Issuance{
-		Kind: kindDual, State: StatePending, Operation: operation, Subject: string(subject), lineage: lineage,
+		Kind: issuanceDual, State: StatePending, Operation: operation, Subject: string(subject), lineage: lineage,
 		SignSerial: serials[0], encryptSerial: serials[1], NotBefore: notBefore.Unix(), NotAfter: notAfter.Unix(),
 		RefusalCode: string(protocol.CodeLintFailed),
 	}, nil

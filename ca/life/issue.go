@@ -24,7 +24,7 @@ import (
 
 // Kinds and states of issuances.
 const (
-	kindDual = "dual"
+	issuanceDual = "dual"
 
 	StatePending = "pending"
 	stateIssued  = "issued"
@@ -84,7 +84,7 @@ func (l *Life) leafRequest(s caapi.Subject, lineage []byte) (issuance.Request, e
 	r := issuance.Request{
 		Subject: issuance.Subject{Country: l.country, Serial: hex.EncodeToString(lineage), CommonName: s.Name}, Lineage: lineage,
 	}
-	switch trust.Kind(s.Kind) {
+	switch trust.HolderKind(s.Kind) {
 	case trust.Organisation:
 		r.Profile, r.Subject.Organisation, r.CreditCode, r.Role = issuance.OrganisationSigning, s.Organisation, s.CreditCode, s.Role
 	case trust.Person:
@@ -145,7 +145,7 @@ func (l *Life) Insert(ctx context.Context, tx *sql.Tx, r *Issuance) error {
 		r.Operation, r.predecessor, r.device, int(r.reason), digest, l.now().Unix()); err != nil {
 		return fmt.Errorf("store issuance: %w", err)
 	}
-	if r.Kind == kindDual {
+	if r.Kind == issuanceDual {
 		if err := claimLineage(ctx, tx, r); err != nil {
 			return err
 		}
@@ -230,9 +230,9 @@ func (l *Life) requests(ctx context.Context, r *Issuance) ([]issuance.Request, e
 	}
 	var first issuance.Request
 	switch r.Kind {
-	case kindDual:
+	case issuanceDual:
 		first, err = l.dualRequest(r)
-	case kindSingle:
+	case issuanceSingle:
 		first, err = l.singleRequest(r)
 	default:
 		kind, known := l.kinds[r.Kind]
@@ -249,7 +249,7 @@ func (l *Life) requests(ctx context.Context, r *Issuance) ([]issuance.Request, e
 	if first.Serial, err = trust.ParseSerialHex(r.SignSerial); err != nil {
 		return nil, err
 	}
-	if r.Kind != kindDual {
+	if r.Kind != issuanceDual {
 		return []issuance.Request{first}, nil
 	}
 	second := first
@@ -359,9 +359,9 @@ func (l *Life) settle(ctx context.Context, issuer *status.Issuer, id string, req
 			}
 		}
 		switch r.Kind {
-		case kindSingle:
+		case issuanceSingle:
 			answer, err = protocol.EncodeJSON(SingleCertificate{Serial: r.SignSerial, Chain: append([]protocol.Bytes{certs[0].Raw}, issuer.Chain(l.status.Root())...)})
-		case kindDual:
+		case issuanceDual:
 			answer, err = l.dualAnswer(ctx, tx, r, certs[0], certs[1])
 			err = errors.Join(err, advanceLineage(ctx, tx, r))
 		default:

@@ -5,7 +5,7 @@
 //
 // An issuance is stored before anything is signed, and the certificates follow from
 // the stored row: whatever a crash leaves behind is completed by the same request or
-// by [Life.Reconcile]. Rooms above bring kinds of issuance of their own ([Kind]).
+// by [Life.Reconcile]. Rooms above bring kinds of issuance of their own ([IssuanceKind]).
 package life
 
 import (
@@ -106,13 +106,13 @@ type Life struct {
 	passwords    *assist.Service
 	realName     crypto.Signer
 	personSecret []byte
-	kinds        map[string]Kind
+	kinds        map[string]IssuanceKind
 	withdrawn    []Withdrawal
 	stop         func(step string) error
 }
 
-// Kind is a kind of issuance whose subject another room keeps.
-type Kind interface {
+// IssuanceKind is a kind of issuance whose subject another room keeps.
+type IssuanceKind interface {
 	// Request is the certificate for a stored subject, without key, serial number
 	// and dates.
 	Request(subject string) (issuance.Request, error)
@@ -131,7 +131,7 @@ func New(o Options) (*Life, error) {
 		publicURL: o.PublicURL, trustFile: o.TrustFile, identityKey: o.IdentityKey, organisation: o.OrganisationIdentity, person: o.PersonIdentity, family: o.Family, country: o.Country,
 		ocspSubject: o.OCSPSubject, stampSubject: o.TimestampSubject, stampPolicy: o.TimestampPolicy, stampURL: o.TimestampURL,
 		stamps: timestamps{key: o.TimestampKey, blockSize: o.TimestampBlock}, assist: o.Assist, realName: o.RealNameKey,
-		kinds: make(map[string]Kind), stop: o.Stop,
+		kinds: make(map[string]IssuanceKind), stop: o.Stop,
 	}
 	if a.stop == nil {
 		a.stop = func(string) error { return nil }
@@ -157,8 +157,8 @@ func Tables() []audit.Table {
 	}
 }
 
-// AddKind makes a kind of issuance known, while the authority is opened.
-func (l *Life) AddKind(name string, kind Kind) { l.kinds[name] = kind }
+// AddIssuanceKind makes a kind of issuance known, while the authority is opened.
+func (l *Life) AddIssuanceKind(name string, kind IssuanceKind) { l.kinds[name] = kind }
 
 // OnWithdraw has a room end what it authorised for a lineage whenever an operator
 // stops the lineage. It is called while the authority is opened.

@@ -53,7 +53,7 @@ func (l *Life) AuthoriseReissue(ctx context.Context, actor audit.Actor, r Reissu
 	default:
 		return nil, protocol.Errorf(protocol.CodeMalformed, "a reissue is for superseded or keyCompromise")
 	}
-	return l.authorise(ctx, actor, r.Serial, codeRow{kind: opReissue, reason: r.Reason, device: r.Device, rekey: r.NewEncryptionKey}, r.Expires)
+	return l.authorise(ctx, actor, r.Serial, codeRow{operation: opReissue, reason: r.Reason, device: r.Device, rekey: r.NewEncryptionKey}, r.Expires)
 }
 
 // checkReissue: the code is all that a new phone has to show.

@@ -69,7 +69,7 @@ func (l *Life) listRelease(ctx context.Context, tx kmc.Querier, r kmc.Release, c
 		return fmt.Errorf("read key record: %w", err)
 	}
 	content.Leaf, err = listing.Append(ctx, tx, content.Release, transparency.Leaf{
-		Kind: transparency.KindRecovery, At: now, Holder: holder, Release: content.Release, Reason: r.Reason, To: r.To,
+		Kind: transparency.LeafRecovery, At: now, Holder: holder, Release: content.Release, Reason: r.Reason, To: r.To,
 		Key: hex.EncodeToString(protocol.H(spki)),
 	})
 	return err

@@ -38,7 +38,7 @@ func (l *Life) AuthoriseRenewal(ctx context.Context, actor audit.Actor, r Renewa
 	if r.Expires == 0 {
 		r.Expires = DefaultExpiry
 	}
-	return l.authorise(ctx, actor, r.Serial, codeRow{kind: OperationRenew, years: r.Years}, r.Expires)
+	return l.authorise(ctx, actor, r.Serial, codeRow{operation: OperationRenew, years: r.Years}, r.Expires)
 }
 
 // RenewalOpens is when a certificate with that end can be renewed.

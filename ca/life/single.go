@@ -15,9 +15,9 @@ import (
 	"github.com/bidseal/bidseal/trust"
 )
 
-// kindSingle is an issuance of one signing certificate, in families without dual
+// issuanceSingle is an issuance of one signing certificate, in families without dual
 // certificates.
-const kindSingle = "single"
+const issuanceSingle = "single"
 
 // Single is a signing certificate for a key that its holder made, in an authority
 // of the ECDSA or RSA family: what PDF readers abroad verify. Phones enrol with
@@ -107,7 +107,7 @@ func (l *Life) beginSingle(ctx context.Context, tx *sql.Tx, s Single, spki []byt
 	}
 	notBefore, notAfter := LeafDates(l.now(), s.Validity)
 	row = &Issuance{
-		ID: id, Kind: kindSingle, Operation: "new", RefusalCode: string(protocol.CodeLintFailed), Digest: hex.EncodeToString(protocol.H(subject)),
+		ID: id, Kind: issuanceSingle, Operation: "new", RefusalCode: string(protocol.CodeLintFailed), Digest: hex.EncodeToString(protocol.H(subject)),
 		State: StatePending, SPKI: spki, Subject: string(subject), lineage: hex.EncodeToString(lineage), SignSerial: serials[0],
 		NotBefore: notBefore.Unix(), NotAfter: notAfter.Unix(),
 	}

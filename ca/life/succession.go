@@ -113,7 +113,7 @@ func (l *Life) checkEscrowed(ctx context.Context, tx *sql.Tx, p *predecessor, re
 
 // plan is what the next certificate of a lineage will say.
 func (l *Life) plan(p *predecessor, code *codeRow) (caapi.Subject, time.Time, error) {
-	switch code.kind {
+	switch code.operation {
 	case OperationRenew:
 		end, err := renewedEnd(p.cert.NotAfter, code.years, l.now())
 		return p.subject, end, err
@@ -122,7 +122,7 @@ func (l *Life) plan(p *predecessor, code *codeRow) (caapi.Subject, time.Time, er
 	case opReissue:
 		return p.subject, p.cert.NotAfter, nil
 	}
-	return caapi.Subject{}, time.Time{}, fmt.Errorf("operation %q", code.kind)
+	return caapi.Subject{}, time.Time{}, fmt.Errorf("operation %q", code.operation)
 }
 
 // authorise makes a one-use code for an operation on the certificate of a serial
@@ -142,7 +142,7 @@ func (l *Life) authorise(ctx context.Context, actor audit.Actor, serial string, 
 		if err != nil {
 			return err
 		}
-		if err := p.check(code.kind, l.now()); err != nil {
+		if err := p.check(code.operation, l.now()); err != nil {
 			return err
 		}
 		if err := l.checkEscrowed(ctx, tx, p, code.rekey); err != nil {
@@ -151,7 +151,7 @@ func (l *Life) authorise(ctx context.Context, actor audit.Actor, serial string, 
 		if p.lineage.pending != "" {
 			return protocol.Errorf(protocol.CodeIssuanceConflict, "an issuance for this certificate is under way")
 		}
-		if code.kind == opChange {
+		if code.operation == opChange {
 			code.subject = changedSubject(p.subject, code.subject)
 		}
 		subject, end, err := l.plan(p, &code)
@@ -203,13 +203,13 @@ func (l *Life) successor(ctx context.Context, tx *sql.Tx, request *caapi.EnrolRe
 	if err != nil {
 		return nil, err
 	}
-	if err := p.check(code.kind, l.now()); err != nil {
+	if err := p.check(code.operation, l.now()); err != nil {
 		return nil, err
 	}
 	if err := l.checkEscrowed(ctx, tx, p, code.rekey); err != nil {
 		return nil, err
 	}
-	if code.kind == opReissue {
+	if code.operation == opReissue {
 		err = checkReissue(request, code)
 	} else {
 		err = p.checkHolder(request)
@@ -222,15 +222,15 @@ func (l *Life) successor(ctx context.Context, tx *sql.Tx, request *caapi.EnrolRe
 		return nil, err
 	}
 	notBefore, _ := LeafDates(l.now(), 0)
-	row, err := l.dualRow(code.kind, p.lineage.id, subject, notBefore, end)
+	row, err := l.dualRow(code.operation, p.lineage.id, subject, notBefore, end)
 	if err != nil {
 		return nil, err
 	}
 	row.predecessor, row.keyRecord = p.lineage.head, p.row.keyRecord
 	switch {
-	case code.kind == opChange:
+	case code.operation == opChange:
 		row.reason = trust.AffiliationChanged
-	case code.kind == opReissue:
+	case code.operation == opReissue:
 		row.reason = code.reason
 	}
 	if code.rekey {

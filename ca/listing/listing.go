@@ -101,7 +101,7 @@ type Certificate struct {
 func (l *Listing) AppendCertificate(ctx context.Context, tx kmc.Querier, r Certificate) (*Leaf, error) {
 	digest := trust.Digest(r.Cert)
 	leaf := transparency.Leaf{
-		Kind: transparency.KindCertificate, At: l.now().Unix(), Digest: hex.EncodeToString(digest[:]), Serial: trust.SerialHex(r.Cert.SerialNumber),
+		Kind: transparency.LeafCertificate, At: l.now().Unix(), Digest: hex.EncodeToString(digest[:]), Serial: trust.SerialHex(r.Cert.SerialNumber),
 		Profile: string(r.Profile), NotBefore: r.Cert.NotBefore.Unix(), NotAfter: r.Cert.NotAfter.Unix(),
 	}
 	if r.Lineage != "" {

@@ -51,8 +51,8 @@ const (
 	operatorBlocked = "blocked"
 )
 
-// kindOperator is the kind of issuances for operators.
-const kindOperator = "operator"
+// issuanceOperator is the kind of issuances for operators.
+const issuanceOperator = "operator"
 
 // operatorValidity is the longest life of an operator's certificate.
 const operatorValidity = 366 * 24 * time.Hour
@@ -143,7 +143,7 @@ func (r *Registry) beginOperator(ctx context.Context, tx *sql.Tx, actor audit.Ac
 		notAfter = latest
 	}
 	row = &life.Issuance{
-		ID: operatorIssuance(id), Kind: kindOperator, Digest: hex.EncodeToString(protocol.H(subject)), State: life.StatePending, SPKI: spki,
+		ID: operatorIssuance(id), Kind: issuanceOperator, Digest: hex.EncodeToString(protocol.H(subject)), State: life.StatePending, SPKI: spki,
 		Subject: string(subject), SignSerial: serials[0], NotBefore: notBefore.Unix(), NotAfter: notAfter.Unix(),
 	}
 	if err := r.life.Lint(ctx, row); err != nil {
@@ -159,11 +159,11 @@ func (r *Registry) beginOperator(ctx context.Context, tx *sql.Tx, actor audit.Ac
 	return row, r.life.Insert(ctx, tx, row)
 }
 
-// operatorKind is the kind of issuances for operators.
-type operatorKind struct{ a *Registry }
+// operatorIssuances is the kind of issuances for operators.
+type operatorIssuances struct{ a *Registry }
 
-// Request implements life.Kind.
-func (k operatorKind) Request(stored string) (issuance.Request, error) {
+// Request implements life.IssuanceKind.
+func (k operatorIssuances) Request(stored string) (issuance.Request, error) {
 	var s operatorSubject
 	if err := json.Unmarshal([]byte(stored), &s); err != nil {
 		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
@@ -174,8 +174,8 @@ func (k operatorKind) Request(stored string) (issuance.Request, error) {
 	}, nil
 }
 
-// Answer implements life.Kind.
-func (k operatorKind) Answer(ctx context.Context, tx *sql.Tx, issuer *status.Issuer, r *life.Issuance, cert *smx509.Certificate) ([]byte, error) {
+// Answer implements life.IssuanceKind.
+func (k operatorIssuances) Answer(ctx context.Context, tx *sql.Tx, issuer *status.Issuer, r *life.Issuance, cert *smx509.Certificate) ([]byte, error) {
 	var s operatorSubject
 	if err := json.Unmarshal([]byte(r.Subject), &s); err != nil {
 		return nil, fmt.Errorf("stored subject: %w", err)

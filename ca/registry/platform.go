@@ -267,14 +267,14 @@ type platformSubject struct {
 	PlatformID   string `json:"platform_id"`
 }
 
-// kindPlatform is the name of issuances for platforms.
-const kindPlatform = "platform"
+// issuancePlatform is the name of issuances for platforms.
+const issuancePlatform = "platform"
 
-// platformKind is the kind of issuances for platforms.
-type platformKind struct{ a *Registry }
+// platformIssuances is the kind of issuances for platforms.
+type platformIssuances struct{ a *Registry }
 
-// Request implements life.Kind.
-func (k platformKind) Request(stored string) (issuance.Request, error) {
+// Request implements life.IssuanceKind.
+func (k platformIssuances) Request(stored string) (issuance.Request, error) {
 	var s platformSubject
 	if err := json.Unmarshal([]byte(stored), &s); err != nil {
 		return issuance.Request{}, fmt.Errorf("stored subject: %w", err)
@@ -338,7 +338,7 @@ func (r *Registry) beginPlatform(ctx context.Context, tx *sql.Tx, actor audit.Ac
 		operation = life.OperationRenew
 	}
 	row = &life.Issuance{
-		ID: platformIssuance(p.id), Kind: kindPlatform, Operation: operation, RefusalCode: string(protocol.CodeLintFailed), Digest: hex.EncodeToString(protocol.H(subject)), State: life.StatePending, SPKI: p.spki,
+		ID: platformIssuance(p.id), Kind: issuancePlatform, Operation: operation, RefusalCode: string(protocol.CodeLintFailed), Digest: hex.EncodeToString(protocol.H(subject)), State: life.StatePending, SPKI: p.spki,
 		Subject: string(subject), SignSerial: serials[0], NotBefore: notBefore.Unix(), NotAfter: notAfter.Unix(),
 	}
 	if err := r.life.Lint(ctx, row); err != nil {
@@ -365,8 +365,8 @@ func drawPlatformID() (string, error) {
 // platformValidity is the longest life of a platform's certificate.
 const platformValidity = 366 * 24 * time.Hour
 
-// Answer implements life.Kind.
-func (k platformKind) Answer(ctx context.Context, tx *sql.Tx, issuer *status.Issuer, r *life.Issuance, cert *smx509.Certificate) ([]byte, error) {
+// Answer implements life.IssuanceKind.
+func (k platformIssuances) Answer(ctx context.Context, tx *sql.Tx, issuer *status.Issuer, r *life.Issuance, cert *smx509.Certificate) ([]byte, error) {
 	p, err := k.a.readPlatformApplication(ctx, tx, strings.TrimPrefix(r.ID, "platform-"))
 	if err != nil {
 		return nil, err

@@ -61,8 +61,8 @@ func New(o Options) *Registry {
 	if a.stop == nil {
 		a.stop = func(string) error { return nil }
 	}
-	a.life.AddKind(kindPlatform, platformKind{a})
-	a.life.AddKind(kindOperator, operatorKind{a})
+	a.life.AddIssuanceKind(issuancePlatform, platformIssuances{a})
+	a.life.AddIssuanceKind(issuanceOperator, operatorIssuances{a})
 	a.life.OnWithdraw(a.Withdraw)
 	return a
 }

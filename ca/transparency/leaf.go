@@ -9,8 +9,8 @@ import (
 
 // Kinds of leaves.
 const (
-	KindCertificate = "certificate"
-	KindRecovery    = "recovery"
+	LeafCertificate = "certificate"
+	LeafRecovery    = "recovery"
 )
 
 // Leaf is what a leaf says. Its JSON as Marshal writes it once is what is hashed,
@@ -72,7 +72,7 @@ func ReadLeaf(raw []byte) (*Leaf, error) {
 	if err := protocol.DecodeJSON(raw, &l); err != nil {
 		return nil, fmt.Errorf("read leaf: %w", err)
 	}
-	if l.V != version || l.Kind != KindCertificate && l.Kind != KindRecovery {
+	if l.V != version || l.Kind != LeafCertificate && l.Kind != LeafRecovery {
 		return nil, fmt.Errorf("read leaf: version %d, kind %.32q", l.V, l.Kind)
 	}
 	return &l, nil

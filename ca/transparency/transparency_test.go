@@ -263,7 +263,7 @@ func TestHolderAndLeaf(t *testing.T) {
 	if _, err := transparency.Holder(""); err == nil {
 		t.Error("a holder without lineage")
 	}
-	raw, err := transparency.Leaf{Kind: transparency.KindRecovery, At: 7, Release: "x"}.Marshal()
+	raw, err := transparency.Leaf{Kind: transparency.LeafRecovery, At: 7, Release: "x"}.Marshal()
 	must(t, err)
 	if string(raw) != `{"v":1,"kind":"recovery","at":7,"release":"x"}` {
 		t.Errorf("%s", raw)
