@@ -18,9 +18,9 @@ import (
 func TestRecordOfACeremony(t *testing.T) {
 	for _, family := range issuance.Families() {
 		f := newFixture(t, func(c *folder.Config) { c.Family = family })
-		raw, err := os.ReadFile(filepath.Join(f.dir, folder.RecordFile))
+		raw, err := os.ReadFile(filepath.Join(f.dir, folder.CeremonyRecordFile))
 		must(t, err)
-		must(t, folder.VerifyRecord(raw, f.Folder.Root()))
+		must(t, folder.VerifyCeremonyRecord(raw, f.Folder.Root()))
 		digest := trust.Digest(f.Folder.Root())
 		sm3 := strings.ToUpper(hex.EncodeToString(digest[:]))
 		for _, want := range []string{sm3[:4] + " " + sm3[4:8], trust.SerialHex(f.Folder.Root().SerialNumber), "identity.key", "kek.key", "tsa.key", string(family), testBase} {
@@ -31,14 +31,14 @@ func TestRecordOfACeremony(t *testing.T) {
 		for _, at := range []int{0, len(raw) / 2, len(raw) - 90, len(raw) - 5} {
 			spoilt := bytes.Clone(raw)
 			spoilt[at] ^= 1
-			if folder.VerifyRecord(spoilt, f.Folder.Root()) == nil {
+			if folder.VerifyCeremonyRecord(spoilt, f.Folder.Root()) == nil {
 				t.Errorf("%s: byte %d changed and believed", family, at)
 			}
 		}
-		if folder.VerifyRecord(raw[:len(raw)/2], f.Folder.Root()) == nil || folder.VerifyRecord(append(raw, 'x'), f.Folder.Root()) == nil || folder.VerifyRecord(nil, f.Folder.Root()) == nil {
+		if folder.VerifyCeremonyRecord(raw[:len(raw)/2], f.Folder.Root()) == nil || folder.VerifyCeremonyRecord(append(raw, 'x'), f.Folder.Root()) == nil || folder.VerifyCeremonyRecord(nil, f.Folder.Root()) == nil {
 			t.Errorf("%s: cut or lengthened and believed", family)
 		}
-		if folder.VerifyRecord(raw, f.Status.Current().Certificate()) == nil {
+		if folder.VerifyCeremonyRecord(raw, f.Status.Current().Certificate()) == nil {
 			t.Errorf("%s: believed under another key", family)
 		}
 	}

@@ -101,7 +101,7 @@ func TestRotateIssuing(t *testing.T) {
 	}
 	raw, err := os.ReadFile(records[0])
 	must(t, err)
-	must(t, folder.VerifyRecord(raw, f.Folder.Root()))
+	must(t, folder.VerifyCeremonyRecord(raw, f.Folder.Root()))
 	if !strings.Contains(string(raw), "王五") {
 		t.Error("the record names no witness")
 	}

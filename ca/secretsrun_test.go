@@ -57,14 +57,14 @@ func newRun(t *testing.T) *run {
 	r := &run{fixture: newFixture(t, func(c *folder.Config) { c.Database = folder.Database{} }), t: t, exposure: newExposure()}
 	r.tampered = true // tables are made to show that the search sees them
 	handler := ca.NewHandler(r.Authority, server.Options{})
-	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) { r.record(handler, w, request) }))
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) { r.capture(handler, w, request) }))
 	t.Cleanup(r.server.Close)
 	r.secrets["passphrase"] = []byte(testPassphrase)
 	return r
 }
 
-// record keeps both directions of a call, head and body.
-func (r *run) record(handler http.Handler, w http.ResponseWriter, request *http.Request) {
+// capture keeps both directions of a call, head and body.
+func (r *run) capture(handler http.Handler, w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
 		r.t.Error(err)

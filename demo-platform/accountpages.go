@@ -18,7 +18,7 @@ const recordsSize = 10
 type accountPage struct {
 	Session  session
 	Ends     time.Time
-	Records  []record
+	Records  []usageRecord
 	Paging   paging
 	Evidence bool   // whether the evidence of this sign-in is kept
 	Command  string // that verifies the evidence

@@ -14,9 +14,9 @@ var staticData embed.FS
 
 // asset is one file of the look: style, script or picture.
 type asset struct {
-	body    []byte
-	kind    string // media type
-	version string // changes with the body, so that browsers may keep a version for good
+	body      []byte
+	mediaType string
+	version   string // changes with the body, so that browsers may keep a version for good
 }
 
 // loadAssets reads the embedded files by name.
@@ -31,14 +31,14 @@ func loadAssets() (map[string]asset, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the assets: %w", err)
 		}
-		kind := map[string]string{
+		mediaType := map[string]string{
 			".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 		}[path.Ext(entry.Name())]
-		if kind == "" {
+		if mediaType == "" {
 			return nil, fmt.Errorf("asset %q has no known media type", entry.Name())
 		}
 		digest := sha256.Sum256(body)
-		assets[entry.Name()] = asset{body: body, kind: kind, version: hex.EncodeToString(digest[:6])}
+		assets[entry.Name()] = asset{body: body, mediaType: mediaType, version: hex.EncodeToString(digest[:6])}
 	}
 	return assets, nil
 }
@@ -58,7 +58,7 @@ func (s *Site) serveAsset(w http.ResponseWriter, r *http.Request) {
 		s.notFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", file.kind)
+	w.Header().Set("Content-Type", file.mediaType)
 	w.Header().Set("Cache-Control", "no-cache")
 	if r.URL.Query().Get("v") == file.version {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")

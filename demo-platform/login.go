@@ -65,7 +65,7 @@ func (s *Site) onLogin(w http.ResponseWriter, r *http.Request, login *bidseal.Lo
 		Person: login.Person, Organisation: login.Organisation, CreditCode: login.CreditCode, Role: login.Role,
 		Serial: login.CertificateSerial, CID: login.CID.String(), At: login.At,
 	}
-	_, err := s.records.add(record{
+	_, err := s.records.add(usageRecord{
 		ID: who.CID, Action: actionSignIn, Result: resultDone, At: s.now(), Account: who, Device: device(r.UserAgent()),
 	}, login.Evidence)
 	if err != nil {

@@ -38,8 +38,8 @@ var (
 	errNoEvidence  = errors.New("no such evidence")
 )
 
-// record is one use of a certificate on this site.
-type record struct {
+// usageRecord is one use of a certificate on this site.
+type usageRecord struct {
 	// ID makes a record that is written again the same record: the challenge of a sign-in, the session of the rest.
 	ID      string    `json:"id"`
 	Action  string    `json:"action"`
@@ -52,24 +52,24 @@ type record struct {
 	Evidence bool `json:"evidence,omitempty"`
 }
 
-// records is an append-only file of JSON lines, one record each, and a folder of evidence files. A record is on the
+// usageRecords is an append-only file of JSON lines, one record each, and a folder of evidence files. A record is on the
 // disk before add returns; a line that was cut off by a crash was never promised and is dropped. With no folder
 // everything stays in memory.
-type records struct {
+type usageRecords struct {
 	dir string
 
 	mu       sync.Mutex
 	file     *os.File
 	size     int64 // bytes of the file that hold whole lines
 	broken   error // a write that could not be undone: nothing more is added
-	all      []record
+	all      []usageRecord
 	byID     map[string]int
 	evidence map[string][]byte // by challenge, in memory only
 }
 
 // openRecords reads what is there. The folder is made if it is missing.
-func openRecords(dir string) (*records, error) {
-	r := &records{dir: dir, byID: map[string]int{}, evidence: map[string][]byte{}}
+func openRecords(dir string) (*usageRecords, error) {
+	r := &usageRecords{dir: dir, byID: map[string]int{}, evidence: map[string][]byte{}}
 	if dir == "" {
 		return r, nil
 	}
@@ -100,7 +100,7 @@ func openRecords(dir string) (*records, error) {
 }
 
 // load reads whole lines and cuts off what follows the last one.
-func (r *records) load(file *os.File) error {
+func (r *usageRecords) load(file *os.File) error {
 	reader := bufio.NewReaderSize(file, maxRecord)
 	for number := 1; ; number++ {
 		line, err := reader.ReadSlice('\n')
@@ -109,7 +109,7 @@ func (r *records) load(file *os.File) error {
 		} else if err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
-		var rec record
+		var rec usageRecord
 		if err := json.Unmarshal(line, &rec); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
@@ -126,14 +126,14 @@ func (r *records) load(file *os.File) error {
 	return err
 }
 
-func (r *records) keep(rec record) {
+func (r *usageRecords) keep(rec usageRecord) {
 	r.byID[rec.ID] = len(r.all)
 	r.all = append(r.all, rec)
 }
 
 // add writes the record, with the evidence of a sign-in, and reports whether it is new: a record whose ID is there
 // already is left as it is.
-func (r *records) add(rec record, evidence []byte) (fresh bool, err error) {
+func (r *usageRecords) add(rec usageRecord, evidence []byte) (fresh bool, err error) {
 	rec.At, rec.Evidence = rec.At.UTC(), len(evidence) > 0
 	line, err := json.Marshal(rec)
 	if err != nil {
@@ -169,7 +169,7 @@ func (r *records) add(rec record, evidence []byte) (fresh bool, err error) {
 
 // append writes one line and waits until it is on the disk. After a failed write the half line is cut off again; where
 // even that fails nothing more is written, because the next line would be glued to the half one.
-func (r *records) append(line []byte) error {
+func (r *usageRecords) append(line []byte) error {
 	if r.dir == "" {
 		return nil
 	}
@@ -195,7 +195,7 @@ func isCID(text string) bool {
 }
 
 // putEvidence writes the file under another name first, so that it is there whole or not at all.
-func (r *records) putEvidence(cid string, evidence []byte) error {
+func (r *usageRecords) putEvidence(cid string, evidence []byte) error {
 	if !isCID(cid) {
 		return fmt.Errorf("challenge id %q: %w", cid, errNoEvidence)
 	}
@@ -222,7 +222,7 @@ func (r *records) putEvidence(cid string, evidence []byte) error {
 }
 
 // keepStamped replaces an evidence file by the same file with its timestamp.
-func (r *records) keepStamped(cid string, evidence []byte) error {
+func (r *usageRecords) keepStamped(cid string, evidence []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(evidence) > maxEvidence {
@@ -242,7 +242,7 @@ func syncFolder(path string) error {
 
 // evidenceOf returns the evidence file of the holder's own sign-in. Another holder's answers errNoEvidence, like one
 // that does not exist.
-func (r *records) evidenceOf(who account, cid string) ([]byte, error) {
+func (r *usageRecords) evidenceOf(who account, cid string) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, ok := r.byID[cid]
@@ -260,10 +260,10 @@ func (r *records) evidenceOf(who account, cid string) ([]byte, error) {
 }
 
 // of returns the holder's own records, the newest first.
-func (r *records) of(who account) []record {
+func (r *usageRecords) of(who account) []usageRecord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var own []record
+	var own []usageRecord
 	for _, rec := range slices.Backward(r.all) {
 		if rec.Account.owns(who) {
 			own = append(own, rec)
@@ -273,7 +273,7 @@ func (r *records) of(who account) []record {
 }
 
 // close releases the file.
-func (r *records) close() error {
+func (r *usageRecords) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.file == nil {

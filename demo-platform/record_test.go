@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func open(t *testing.T, dir string) *records {
+func open(t *testing.T, dir string) *usageRecords {
 	t.Helper()
 	r, err := openRecords(dir)
 	if err != nil {
@@ -23,11 +23,11 @@ func open(t *testing.T, dir string) *records {
 	return r
 }
 
-func signInRecord(who account) record {
-	return record{ID: who.CID, Action: actionSignIn, Result: resultDone, At: morning(), Account: who}
+func signInRecord(who account) usageRecord {
+	return usageRecord{ID: who.CID, Action: actionSignIn, Result: resultDone, At: morning(), Account: who}
 }
 
-func mustAdd(t *testing.T, r *records, rec record, evidence string) {
+func mustAdd(t *testing.T, r *usageRecords, rec usageRecord, evidence string) {
 	t.Helper()
 	if fresh, err := r.add(rec, []byte(evidence)); err != nil || !fresh {
 		t.Fatalf("add %s: %v, %v", rec.ID, fresh, err)
@@ -120,7 +120,7 @@ func TestRecordsAreBounded(t *testing.T) {
 	if _, err := r.add(signInRecord(zhang()), make([]byte, maxEvidence+1)); err == nil {
 		t.Error("evidence beyond the bound is added")
 	}
-	r.all = make([]record, maxRecords)
+	r.all = make([]usageRecord, maxRecords)
 	if _, err := r.add(signInRecord(zhang()), nil); !errors.Is(err, errRecordsFull) {
 		t.Errorf("one record too many: %v", err)
 	}

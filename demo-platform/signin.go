@@ -89,7 +89,7 @@ func (s *Site) signOut(w http.ResponseWriter, r *http.Request) {
 	id := s.sessionID(r)
 	if current, ok := s.sessions.find(id); ok {
 		s.sessions.end(id)
-		_, err := s.records.add(record{
+		_, err := s.records.add(usageRecord{
 			ID: "signout-" + current.Tag, Action: actionSignOut, Result: resultDone, At: s.now(), Account: current.Account, Device: current.Device,
 		}, nil)
 		if err != nil {

@@ -61,7 +61,7 @@ type Site struct {
 	assets   map[string]asset
 	tenders  *catalogue
 	sessions *sessions
-	records  *records
+	records  *usageRecords
 }
 
 // New reads the embedded data and opens the records. Close releases them.

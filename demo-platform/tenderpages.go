@@ -202,7 +202,7 @@ func (s *Site) downloadDocuments(w http.ResponseWriter, r *http.Request, current
 	if !now.Before(t.schedule.Documents) {
 		result = resultRefused
 	}
-	_, err := s.records.add(record{
+	_, err := s.records.add(usageRecord{
 		ID: strings.Join([]string{actionDocument, current.Tag, t.Number, result}, "-"), Action: actionDocument, Result: result,
 		At: now, Account: current.Account, Device: current.Device, Object: t.Number,
 	}, nil)

@@ -140,7 +140,7 @@ func (v *visitor) call(path string, in, out any) *http.Response {
 // signedIn gives the browser a session and the site the record, as after a sign-in.
 func (v *visitor) signedIn(site *Site, who account) {
 	v.t.Helper()
-	if _, err := site.records.add(record{ID: who.CID, Action: actionSignIn, Result: resultDone, At: site.now(), Account: who}, []byte(`{"v":1}`)); err != nil {
+	if _, err := site.records.add(usageRecord{ID: who.CID, Action: actionSignIn, Result: resultDone, At: site.now(), Account: who}, []byte(`{"v":1}`)); err != nil {
 		v.t.Fatal(err)
 	}
 	w := httptest.NewRecorder()

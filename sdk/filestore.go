@@ -92,7 +92,7 @@ func (s *FileStore) path(key string) string {
 }
 
 // Put implements Store.
-func (s *FileStore) Put(_ context.Context, r Record) error {
+func (s *FileStore) Put(_ context.Context, r StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -108,12 +108,12 @@ func (s *FileStore) Put(_ context.Context, r Record) error {
 }
 
 // Get implements Store.
-func (s *FileStore) Get(_ context.Context, key string) (Record, error) {
+func (s *FileStore) Get(_ context.Context, key string) (StoreRecord, error) {
 	return s.read(s.path(key))
 }
 
 // CompareAndSwap implements Store.
-func (s *FileStore) CompareAndSwap(_ context.Context, r Record) error {
+func (s *FileStore) CompareAndSwap(_ context.Context, r StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (s *FileStore) CompareAndSwap(_ context.Context, r Record) error {
 }
 
 // List implements Store.
-func (s *FileStore) List(_ context.Context, due time.Time, limit int) ([]Record, error) {
+func (s *FileStore) List(_ context.Context, due time.Time, limit int) ([]StoreRecord, error) {
 	s.mu.Lock()
 	names, err := s.refresh()
 	var found []string
@@ -145,7 +145,7 @@ func (s *FileStore) List(_ context.Context, due time.Time, limit int) ([]Record,
 	if err != nil {
 		return nil, err
 	}
-	var records []Record
+	var records []StoreRecord
 	for _, name := range found[:min(limit, len(found))] {
 		r, err := s.read(filepath.Join(s.dir, name))
 		if errors.Is(err, ErrNotFound) || err == nil && (r.Due.IsZero() || r.Due.After(due)) {
@@ -235,12 +235,12 @@ func readFile(path string) (f fileRecord, err error) {
 	return f, nil
 }
 
-func (s *FileStore) read(path string) (Record, error) {
+func (s *FileStore) read(path string) (StoreRecord, error) {
 	f, err := readFile(path)
 	if err != nil {
-		return Record{}, err
+		return StoreRecord{}, err
 	}
-	r := Record{Key: f.Key, Version: f.Version, Value: f.Value, Expires: time.UnixMilli(f.Expires)}
+	r := StoreRecord{Key: f.Key, Version: f.Version, Value: f.Value, Expires: time.UnixMilli(f.Expires)}
 	if f.Due != 0 {
 		r.Due = time.UnixMilli(f.Due)
 	}
@@ -249,7 +249,7 @@ func (s *FileStore) read(path string) (Record, error) {
 
 // write replaces the file of a record durably; kept is what the file before it had
 // beside the record. The caller holds the lock.
-func (s *FileStore) write(r Record, kept protocol.Kept) error {
+func (s *FileStore) write(r StoreRecord, kept protocol.Kept) error {
 	f := fileRecord{Form: fileForm, Kept: kept, Key: r.Key, Version: r.Version, Expires: r.Expires.UnixMilli(), Value: r.Value}
 	if !r.Due.IsZero() {
 		f.Due = r.Due.UnixMilli()

@@ -31,11 +31,11 @@ func (s *lossyStore) lose(write func() error) error {
 	return write()
 }
 
-func (s *lossyStore) CompareAndSwap(ctx context.Context, r bidseal.Record) error {
+func (s *lossyStore) CompareAndSwap(ctx context.Context, r bidseal.StoreRecord) error {
 	return s.lose(func() error { return s.Store.CompareAndSwap(ctx, r) })
 }
 
-func (s *lossyStore) Put(ctx context.Context, r bidseal.Record) error {
+func (s *lossyStore) Put(ctx context.Context, r bidseal.StoreRecord) error {
 	return s.lose(func() error { return s.Store.Put(ctx, r) })
 }
 

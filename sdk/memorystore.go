@@ -14,7 +14,7 @@ import (
 const maxValue = 4 << 20
 
 // Check holds the rules of a record that every Store shares.
-func (r Record) Check() error {
+func (r StoreRecord) Check() error {
 	if r.Key == "" || len(r.Key) > 128 || strings.Trim(r.Key, "abcdefghijklmnopqrstuvwxyz0123456789/") != "" {
 		return fmt.Errorf("store record: key %q is not 1 to 128 of a-z, 0-9 and '/'", r.Key)
 	}
@@ -30,14 +30,14 @@ func (r Record) Check() error {
 // MemoryStore is a Store inside one process; what it holds is lost with it.
 type MemoryStore struct {
 	mu      sync.Mutex
-	records map[string]Record
+	records map[string]StoreRecord
 }
 
 // NewMemoryStore makes an empty store.
-func NewMemoryStore() *MemoryStore { return &MemoryStore{records: make(map[string]Record)} }
+func NewMemoryStore() *MemoryStore { return &MemoryStore{records: make(map[string]StoreRecord)} }
 
 // Put implements Store.
-func (s *MemoryStore) Put(_ context.Context, r Record) error {
+func (s *MemoryStore) Put(_ context.Context, r StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -52,19 +52,19 @@ func (s *MemoryStore) Put(_ context.Context, r Record) error {
 }
 
 // Get implements Store.
-func (s *MemoryStore) Get(_ context.Context, key string) (Record, error) {
+func (s *MemoryStore) Get(_ context.Context, key string) (StoreRecord, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, found := s.records[key]
 	if !found {
-		return Record{}, ErrNotFound
+		return StoreRecord{}, ErrNotFound
 	}
 	r.Value = bytes.Clone(r.Value)
 	return r, nil
 }
 
 // CompareAndSwap implements Store.
-func (s *MemoryStore) CompareAndSwap(_ context.Context, r Record) error {
+func (s *MemoryStore) CompareAndSwap(_ context.Context, r StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -79,17 +79,17 @@ func (s *MemoryStore) CompareAndSwap(_ context.Context, r Record) error {
 }
 
 // List implements Store.
-func (s *MemoryStore) List(_ context.Context, due time.Time, limit int) ([]Record, error) {
+func (s *MemoryStore) List(_ context.Context, due time.Time, limit int) ([]StoreRecord, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []Record
+	var found []StoreRecord
 	for _, r := range s.records {
 		if !r.Due.IsZero() && !r.Due.After(due) {
 			r.Value = bytes.Clone(r.Value)
 			found = append(found, r)
 		}
 	}
-	slices.SortFunc(found, func(a, b Record) int { return a.Due.Compare(b.Due) })
+	slices.SortFunc(found, func(a, b StoreRecord) int { return a.Due.Compare(b.Due) })
 	return found[:min(limit, len(found))], nil
 }
 

@@ -172,7 +172,7 @@ func (v *vault) seal(key string, value any) ([]byte, error) {
 	return v.aead.Seal(nonce, nonce, plain, []byte(key)), nil
 }
 
-func (v *vault) open(r Record, into any) error {
+func (v *vault) open(r StoreRecord, into any) error {
 	n := v.aead.NonceSize()
 	if len(r.Value) < n {
 		return fmt.Errorf("record %s is too short", r.Key)
@@ -194,7 +194,7 @@ func (v *vault) open(r Record, into any) error {
 // stored is a decoded record with the version it was read at.
 type stored[T any] struct {
 	v      T
-	record Record
+	record StoreRecord
 }
 
 func get[T any](ctx context.Context, v *vault, key string) (*stored[T], error) {
@@ -211,7 +211,7 @@ func put[T any](ctx context.Context, v *vault, key string, value T, due, expires
 	if err != nil {
 		return nil, err
 	}
-	r := Record{Key: key, Value: sealed, Due: due, Expires: expires}
+	r := StoreRecord{Key: key, Value: sealed, Due: due, Expires: expires}
 	if err := v.store.Put(ctx, r); err != nil && !v.written(ctx, r, 1) {
 		return nil, fmt.Errorf("put %s: %w", key, err)
 	}
@@ -221,7 +221,7 @@ func put[T any](ctx context.Context, v *vault, key string, value T, due, expires
 
 // written reports whether a write that failed has happened all the same: the
 // record is there, with our bytes, which no other writer has.
-func (v *vault) written(ctx context.Context, r Record, version uint64) bool {
+func (v *vault) written(ctx context.Context, r StoreRecord, version uint64) bool {
 	now, err := v.store.Get(ctx, r.Key)
 	return err == nil && now.Version == version && bytes.Equal(now.Value, r.Value)
 }

@@ -174,7 +174,7 @@ type blindStore struct {
 	fail atomic.Bool
 }
 
-func (s *blindStore) List(ctx context.Context, due time.Time, limit int) ([]bidseal.Record, error) {
+func (s *blindStore) List(ctx context.Context, due time.Time, limit int) ([]bidseal.StoreRecord, error) {
 	if limit > 256 && s.fail.CompareAndSwap(true, false) {
 		return nil, errLossy
 	}

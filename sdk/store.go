@@ -12,22 +12,22 @@ import (
 // A write that failed may have happened: every caller repeats or re-reads.
 type Store interface {
 	// Put adds a record as version 1. A key that exists is ErrConflict.
-	Put(ctx context.Context, record Record) error
+	Put(ctx context.Context, record StoreRecord) error
 	// Get reads a record, ErrNotFound where there is none.
-	Get(ctx context.Context, key string) (Record, error)
+	Get(ctx context.Context, key string) (StoreRecord, error)
 	// CompareAndSwap replaces the record of the same key if its version is
 	// still record.Version, and raises the version by one. Otherwise, also
 	// where the record is gone, it changes nothing and answers ErrConflict.
-	CompareAndSwap(ctx context.Context, record Record) error
+	CompareAndSwap(ctx context.Context, record StoreRecord) error
 	// List reads up to limit records whose Due is set and not after due,
 	// earliest first.
-	List(ctx context.Context, due time.Time, limit int) ([]Record, error)
+	List(ctx context.Context, due time.Time, limit int) ([]StoreRecord, error)
 	// Expire deletes the records whose Expires is before now.
 	Expire(ctx context.Context, now time.Time) error
 }
 
-// Record is one row of a [Store].
-type Record struct {
+// StoreRecord is one row of a [Store].
+type StoreRecord struct {
 	Key     string // 1 to 128 of a-z, 0-9 and '/'
 	Version uint64 // from 1
 	Value   []byte // opaque, at most 4 MiB

@@ -35,7 +35,7 @@ func TestFileStore(t *testing.T) {
 func TestFileStoreAfterCrash(t *testing.T) {
 	dir := t.TempDir()
 	s := openFiles(t, dir)
-	must(t, s.Put(t.Context(), bidseal.Record{Key: "c/1", Value: []byte("whole"), Due: testTime(), Expires: testTime()}))
+	must(t, s.Put(t.Context(), bidseal.StoreRecord{Key: "c/1", Value: []byte("whole"), Due: testTime(), Expires: testTime()}))
 	must(t, os.WriteFile(filepath.Join(dir, "c-1.json.new"), []byte(`{"key":"c/1","ver`), 0o600))
 	again := openFiles(t, dir)
 	r, err := again.Get(t.Context(), "c/1")

@@ -38,7 +38,7 @@ func TestLogin(t *testing.T) {
 	if len(box.OCSP) == 0 || !slices.Equal(box.Shown, want) {
 		t.Errorf("result box: %d bytes of OCSP, shown %q", len(box.OCSP), box.Shown)
 	}
-	records, err := w.phone.Records(t.Context())
+	records, err := w.phone.UsageRecords(t.Context())
 	must(t, err)
 	if len(records) != 1 || records[0].CID != out.CID || records[0].Promise == nil {
 		t.Errorf("records %+v", records)

@@ -12,9 +12,9 @@ import (
 // maxRecords bounds how many of its own usage records a phone keeps.
 const maxRecords = 500
 
-// Record is the phone's own note of an end, with what is needed to show later
+// UsageRecord is the phone's own note of an end, with what is needed to show later
 // that the relay left it out of its ledger.
-type Record struct {
+type UsageRecord struct {
 	V            int               `json:"v"`
 	CID          protocol.CID      `json:"cid"`
 	Kind         protocol.Kind     `json:"kind"`
@@ -32,7 +32,7 @@ type Record struct {
 // name.
 func (c *Core) keepRecord(ctx context.Context, item *outboxItem, out *Outcome) error {
 	name := fmt.Sprintf("%s%012d-%s%s", recordPrefix, item.At, item.CID, fileExtension)
-	err := writeJSON(ctx, c.opt.Files, name, Record{V: 1, CID: item.CID, Kind: item.Kind, State: out.State, Platform: item.Platform,
+	err := writeJSON(ctx, c.opt.Files, name, UsageRecord{V: 1, CID: item.CID, Kind: item.Kind, State: out.State, Platform: item.Platform,
 		PlatformName: item.PlatformName, Shown: item.Shown, Certificate: item.Certificate, At: item.At, Receipt: item.Receipt, Promise: out.Promise})
 	if err != nil {
 		return err
@@ -49,30 +49,30 @@ func (c *Core) keepRecord(ctx context.Context, item *outboxItem, out *Outcome) e
 	return nil
 }
 
-// Records lists the phone's own usage records, newest first.
-func (c *Core) Records(ctx context.Context) ([]Record, error) {
+// UsageRecords lists the phone's own usage records, newest first.
+func (c *Core) UsageRecords(ctx context.Context) ([]UsageRecord, error) {
 	names, err := c.opt.Files.List(ctx, recordPrefix)
 	if err != nil {
 		return nil, classify(err)
 	}
 	slices.Reverse(names)
-	out := make([]Record, 0, len(names))
+	out := make([]UsageRecord, 0, len(names))
 	for _, name := range names {
 		var r struct {
-			Record
+			UsageRecord
 			protocol.Kept // of a newer version
 		}
 		if found, err := readJSON(ctx, c.opt.Files, name, &r); err != nil {
 			return nil, classify(err)
 		} else if found {
-			out = append(out, r.Record)
+			out = append(out, r.UsageRecord)
 		}
 	}
 	return out, nil
 }
 
 // Time is when the record was made.
-func (r Record) Time() time.Time { return time.Unix(r.At, 0).UTC() }
+func (r UsageRecord) Time() time.Time { return time.Unix(r.At, 0).UTC() }
 
 // checkPromise verifies the relay's promise with the key that the relay named
 // when its first promise came; a relay that changes its key is not believed.

@@ -99,7 +99,7 @@ func FuzzStoredState(f *testing.F) {
 		}
 		_, err = phone.Resume(t.Context())
 		explained(t, err, false)
-		_, err = phone.Records(t.Context())
+		_, err = phone.UsageRecords(t.Context())
 		explained(t, err, false)
 		s, err := phone.Scan(t.Context(), w.login(order{}).link)
 		explained(t, err, false)

@@ -161,7 +161,7 @@ func (c *Ceremony) perform(ctx context.Context, dir string) ([]Fingerprint, erro
 	if err := c.writeDatabase(ctx, dir, m, prints); err != nil {
 		return nil, err
 	}
-	record, err := c.record(m, raw)
+	record, err := c.ceremonyRecord(m, raw)
 	if err != nil {
 		return nil, err
 	}

@@ -51,9 +51,9 @@ func ExtractBackup(from io.Reader, passphrase []byte, dir string) (*BackupManife
 	return extractBackup(from, passphrase, dir)
 }
 
-// RecordText is the text of a record that names its people.
-func RecordText(file, title string, now time.Time, operator string, witnesses []string) string {
-	r := newRecord(file, title, now)
+// CeremonyRecordText is the text of a record that names its people.
+func CeremonyRecordText(file, title string, now time.Time, operator string, witnesses []string) string {
+	r := newCeremonyRecord(file, title, now)
 	r.people(operator, witnesses)
 	return r.text.String()
 }

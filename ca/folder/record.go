@@ -19,10 +19,10 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// record is the transcript of a ceremony: text for the people in the room, to be
+// ceremonyRecord is the transcript of a ceremony: text for the people in the room, to be
 // printed and signed by hand, sealed by the root's key so that a copy can be
 // checked later.
-type record struct {
+type ceremonyRecord struct {
 	file string
 	text strings.Builder
 }
@@ -38,8 +38,8 @@ const (
 	maxRecord       = 1 << 20
 )
 
-func newRecord(file, title string, now time.Time) *record {
-	r := &record{file: file}
+func newCeremonyRecord(file, title string, now time.Time) *ceremonyRecord {
+	r := &ceremonyRecord{file: file}
 	r.line("%s", title)
 	r.line("")
 	r.line("Time                %s", now.UTC().Format(time.RFC3339))
@@ -47,7 +47,7 @@ func newRecord(file, title string, now time.Time) *record {
 }
 
 // line writes one line; what would break it is replaced.
-func (r *record) line(format string, args ...any) {
+func (r *ceremonyRecord) line(format string, args ...any) {
 	text := strings.Map(func(c rune) rune {
 		if c != ' ' && trust.Deceptive(c) {
 			return '?'
@@ -58,7 +58,7 @@ func (r *record) line(format string, args ...any) {
 }
 
 // certificate writes what a witness compares.
-func (r *record) certificate(name string, cert *smx509.Certificate) {
+func (r *ceremonyRecord) certificate(name string, cert *smx509.Certificate) {
 	gm, sha := trust.Digest(cert), sha256.Sum256(cert.Raw)
 	r.line("")
 	r.line("Certificate         %s", name)
@@ -80,7 +80,7 @@ func grouped(digest []byte) string {
 }
 
 // key writes where a key lives, and its public half's digest.
-func (r *record) key(purpose, where string, public crypto.PublicKey) error {
+func (r *ceremonyRecord) key(purpose, where string, public crypto.PublicKey) error {
 	spki, err := smx509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return fmt.Errorf("record: key %s: %w", purpose, err)
@@ -91,7 +91,7 @@ func (r *record) key(purpose, where string, public crypto.PublicKey) error {
 }
 
 // seal ends the text with its digest and the root's signature.
-func (r *record) seal(root crypto.Signer) ([]byte, error) {
+func (r *ceremonyRecord) seal(root crypto.Signer) ([]byte, error) {
 	text := []byte(r.text.String())
 	id, signature, err := trust.SignASN1(rand.Reader, root, append([]byte(recordPrefix), text...))
 	if err != nil {
@@ -101,8 +101,8 @@ func (r *record) seal(root crypto.Signer) ([]byte, error) {
 	return fmt.Appendf(text, "%s%v %s\n", recordSignature, id.Algorithm, base64.StdEncoding.EncodeToString(signature)), nil
 }
 
-// VerifyRecord checks the record of a ceremony against the root's certificate.
-func VerifyRecord(raw []byte, root *smx509.Certificate) error {
+// VerifyCeremonyRecord checks the record of a ceremony against the root's certificate.
+func VerifyCeremonyRecord(raw []byte, root *smx509.Certificate) error {
 	if len(raw) > maxRecord {
 		return fmt.Errorf("record of %d bytes", len(raw))
 	}
@@ -131,23 +131,23 @@ func VerifyRecord(raw []byte, root *smx509.Certificate) error {
 }
 
 // write seals the record and writes it into a folder.
-func (r *record) write(dir string, root *smx509.Certificate, key crypto.Signer) error {
+func (r *ceremonyRecord) write(dir string, root *smx509.Certificate, key crypto.Signer) error {
 	raw, err := r.seal(key)
 	if err != nil {
 		return err
 	}
-	if err := VerifyRecord(raw, root); err != nil {
+	if err := VerifyCeremonyRecord(raw, root); err != nil {
 		return err
 	}
 	return writeNew(filepath.Join(dir, r.file), raw)
 }
 
-// RecordFile is the name of a ceremony's record in the authority's folder.
-const RecordFile = "ceremony-record.txt"
+// CeremonyRecordFile is the name of a ceremony's record in the authority's folder.
+const CeremonyRecordFile = "ceremony-record.txt"
 
-// record of making an authority. config is the configuration file's text.
-func (c *Ceremony) record(m *made, config []byte) (*record, error) {
-	r := newRecord(RecordFile, "密钥仪式记录 / RECORD OF A KEY CEREMONY: "+c.Config.Name, c.Now())
+// ceremonyRecord writes the record of making an authority. config is the configuration file's text.
+func (c *Ceremony) ceremonyRecord(m *made, config []byte) (*ceremonyRecord, error) {
+	r := newCeremonyRecord(CeremonyRecordFile, "密钥仪式记录 / RECORD OF A KEY CEREMONY: "+c.Config.Name, c.Now())
 	r.people(c.Operator, c.Witnesses)
 	r.line("Program             %s", c.Program)
 	r.line("Family              %s", c.Config.Family)
@@ -181,7 +181,7 @@ func (c *Ceremony) record(m *made, config []byte) (*record, error) {
 	return r, nil
 }
 
-func (r *record) people(operator string, witnesses []string) {
+func (r *ceremonyRecord) people(operator string, witnesses []string) {
 	r.line("Operator            %s", operator)
 	for _, w := range witnesses {
 		r.line("Witness             %s    signature ______________________", w)

@@ -209,9 +209,9 @@ func (f *Folder) published(name string, cert *smx509.Certificate) (*Fingerprint,
 // rotationRecord is the record of a rotation. Of one that was broken off after
 // its record was written and before its certificate was stored, the name carries
 // the serial number, so that it can be told from the one that counts.
-func (f *Folder) rotationRecord(actor audit.Actor, name string, r Rotation, cert *smx509.Certificate) *record {
+func (f *Folder) rotationRecord(actor audit.Actor, name string, r Rotation, cert *smx509.Certificate) *ceremonyRecord {
 	serial := trust.SerialHex(cert.SerialNumber)
-	rec := newRecord(fmt.Sprintf("rotation-%s-%s.txt", name, strings.ToLower(serial[:8])), "签发机构轮换记录 / RECORD OF A ROTATION: "+f.config.Name+", "+name, f.now())
+	rec := newCeremonyRecord(fmt.Sprintf("rotation-%s-%s.txt", name, strings.ToLower(serial[:8])), "签发机构轮换记录 / RECORD OF A ROTATION: "+f.config.Name+", "+name, f.now())
 	rec.people(string(actor), r.Witnesses)
 	rec.line("Program             %s", r.Program)
 	rec.line("Before              %s", f.status.Current().Name)

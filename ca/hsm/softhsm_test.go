@@ -189,9 +189,9 @@ func TestAuthorityInAToken(t *testing.T) {
 					t.Errorf("%s.key: %s", purpose, raw)
 				}
 			}
-			record, err := os.ReadFile(filepath.Join(w.dir, folder.RecordFile))
+			record, err := os.ReadFile(filepath.Join(w.dir, folder.CeremonyRecordFile))
 			must(t, err)
-			must(t, folder.VerifyRecord(record, a.Folder.Root()))
+			must(t, folder.VerifyCeremonyRecord(record, a.Folder.Root()))
 			if _, err := w.open(t, nil); err == nil || !strings.Contains(err.Error(), "pkcs11") {
 				t.Errorf("without access to tokens: %v", err)
 			}

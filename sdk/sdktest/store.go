@@ -45,8 +45,8 @@ type storeTest struct {
 // storeTime is a time to the millisecond, as a store keeps it.
 func storeTime(seconds int) time.Time { return time.Unix(1_800_000_000+int64(seconds), 5e6) }
 
-func storeRecord(key, value string) bidseal.Record {
-	return bidseal.Record{Key: key, Value: []byte(value), Expires: storeTime(1000)}
+func storeRecord(key, value string) bidseal.StoreRecord {
+	return bidseal.StoreRecord{Key: key, Value: []byte(value), Expires: storeTime(1000)}
 }
 
 func (s *storeTest) must(err error) {
@@ -63,7 +63,7 @@ func (s *storeTest) want(err, want error) {
 	}
 }
 
-func (s *storeTest) get(store bidseal.Store, key string) bidseal.Record {
+func (s *storeTest) get(store bidseal.Store, key string) bidseal.StoreRecord {
 	s.Helper()
 	r, err := store.Get(s.Context(), key)
 	s.must(err)
@@ -175,7 +175,7 @@ func (s *storeTest) expire() {
 }
 
 func (s *storeTest) refused() {
-	for _, r := range []bidseal.Record{
+	for _, r := range []bidseal.StoreRecord{
 		storeRecord("", "v"), storeRecord("../x", "v"), storeRecord("C/1", "v"), storeRecord(strings.Repeat("a", 129), "v"), {Key: "c/1", Value: []byte("v")},
 	} {
 		if err := s.store.Put(s.Context(), r); err == nil || errors.Is(err, bidseal.ErrConflict) {

@@ -80,7 +80,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) Close() error { return s.db.Close() }
 
 // Put implements bidseal.Store.
-func (s *Store) Put(ctx context.Context, r bidseal.Record) error {
+func (s *Store) Put(ctx context.Context, r bidseal.StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *Store) Put(ctx context.Context, r bidseal.Record) error {
 }
 
 // CompareAndSwap implements bidseal.Store.
-func (s *Store) CompareAndSwap(ctx context.Context, r bidseal.Record) error {
+func (s *Store) CompareAndSwap(ctx context.Context, r bidseal.StoreRecord) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
@@ -110,14 +110,14 @@ func (s *Store) one(ctx context.Context, query string, args ...any) error {
 }
 
 // value is never NULL.
-func value(r bidseal.Record) []byte {
+func value(r bidseal.StoreRecord) []byte {
 	if r.Value == nil {
 		return []byte{}
 	}
 	return r.Value
 }
 
-func due(r bidseal.Record) int64 {
+func due(r bidseal.StoreRecord) int64 {
 	if r.Due.IsZero() {
 		return 0
 	}
@@ -126,11 +126,11 @@ func due(r bidseal.Record) int64 {
 
 const columns = `name, version, value, due, expires FROM sdk_record `
 
-func scan(row interface{ Scan(dest ...any) error }) (bidseal.Record, error) {
-	var r bidseal.Record
+func scan(row interface{ Scan(dest ...any) error }) (bidseal.StoreRecord, error) {
+	var r bidseal.StoreRecord
 	var version, due, expires int64
 	if err := row.Scan(&r.Key, &version, &r.Value, &due, &expires); err != nil {
-		return bidseal.Record{}, err
+		return bidseal.StoreRecord{}, err
 	}
 	r.Version, r.Expires = uint64(version), time.UnixMilli(expires)
 	if due > 0 {
@@ -140,25 +140,25 @@ func scan(row interface{ Scan(dest ...any) error }) (bidseal.Record, error) {
 }
 
 // Get implements bidseal.Store.
-func (s *Store) Get(ctx context.Context, key string) (bidseal.Record, error) {
+func (s *Store) Get(ctx context.Context, key string) (bidseal.StoreRecord, error) {
 	r, err := scan(s.db.Reader().QueryRowContext(ctx, `SELECT `+columns+`WHERE name = $1`, key))
 	if errors.Is(err, sql.ErrNoRows) {
-		return bidseal.Record{}, bidseal.ErrNotFound
+		return bidseal.StoreRecord{}, bidseal.ErrNotFound
 	}
 	if err != nil {
-		return bidseal.Record{}, fmt.Errorf("read record: %w", err)
+		return bidseal.StoreRecord{}, fmt.Errorf("read record: %w", err)
 	}
 	return r, nil
 }
 
 // List implements bidseal.Store.
-func (s *Store) List(ctx context.Context, until time.Time, limit int) ([]bidseal.Record, error) {
+func (s *Store) List(ctx context.Context, until time.Time, limit int) ([]bidseal.StoreRecord, error) {
 	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+columns+`WHERE due > 0 AND due <= $1 ORDER BY due LIMIT $2`, until.UnixMilli(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("list records: %w", err)
 	}
 	defer rows.Close()
-	var list []bidseal.Record
+	var list []bidseal.StoreRecord
 	for rows.Next() {
 		r, err := scan(rows)
 		if err != nil {

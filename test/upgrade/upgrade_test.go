@@ -40,7 +40,7 @@ func TestPhoneSignsIn(t *testing.T) {
 	if after := w.ledger(&before.Head); after.Entries != 4 {
 		t.Errorf("the ledger has %d entries, want 4", after.Entries)
 	}
-	records, err := phone.Records(t.Context())
+	records, err := phone.UsageRecords(t.Context())
 	w.must(err)
 	if len(records) != 4 {
 		t.Errorf("the phone has %d records, want 4", len(records))

@@ -69,8 +69,8 @@ func newLatencies() *latencies {
 	return &latencies{hdrhistogram.New(1, time.Minute.Microseconds(), 3)}
 }
 
-// record takes a latency beyond the histogram's end as its end.
-func (l *latencies) record(d time.Duration) {
+// observe takes a latency beyond the histogram's end as its end.
+func (l *latencies) observe(d time.Duration) {
 	_ = l.h.RecordValue(min(max(d.Microseconds(), 1), time.Minute.Microseconds()))
 }
 

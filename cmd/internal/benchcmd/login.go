@@ -327,8 +327,8 @@ func (b *loginBench) closedLoop(ctx context.Context, logins int, made, scanned *
 					return err
 				}
 				mu.Lock()
-				made.record(m)
-				scanned.record(s)
+				made.observe(m)
+				scanned.observe(s)
 				mu.Unlock()
 			}
 			return nil
@@ -363,9 +363,9 @@ func (b *loginBench) openLoop(ctx context.Context, rate float64, made, scanned, 
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			made.record(m)
-			scanned.record(s)
-			due.record(time.Since(at))
+			made.observe(m)
+			scanned.observe(s)
+			due.observe(time.Since(at))
 			return nil
 		})
 	}

@@ -234,7 +234,7 @@ func (c *crowd) push(ctx context.Context, publish publisher, server *bench.Proce
 	p := pushed{sent: o.count, received: int(loop.received.Load()), latency: newLatencies(), cpu: after.CPU - before.CPU}
 	for i := range loop.arrived {
 		if at := loop.arrived[i].Load(); at != 0 {
-			p.latency.record(time.Unix(0, at).Sub(bench.Due(start, o.rate, i)))
+			p.latency.observe(time.Unix(0, at).Sub(bench.Due(start, o.rate, i)))
 		}
 	}
 	return p, c.err()

@@ -32,7 +32,7 @@ func newCAInitCommand(flags *caFlags) *cobra.Command {
 		Short: "Perform the ceremony: make root, issuing authority, services and keys",
 		Long: `Makes an authority in a new folder from one configuration file (--print-config writes one with every setting
 explained), prints the fingerprints of its certificates, to be compared and written down, and leaves the record of the
-ceremony, ` + folder.RecordFile + `, sealed by the root's key. With --root-dir the root's key is written to a medium of its own;
+ceremony, ` + folder.CeremonyRecordFile + `, sealed by the root's key. With --root-dir the root's key is written to a medium of its own;
 the server runs without it. Only a new issuing authority, the root's yearly revocation list and the revocation of an
 issuing authority need it. docs/ceremony.md is the guide.`,
 		Example: `  bidseal ca init --print-config > ceremony.toml          # edit it
@@ -117,7 +117,7 @@ func performCeremony(cmd *cobra.Command, flags *caFlags, config folder.Config, g
 	if err != nil {
 		return err
 	}
-	record := filepath.Join(flags.data, folder.RecordFile)
+	record := filepath.Join(flags.data, folder.CeremonyRecordFile)
 	out := struct {
 		Data          string               `json:"data"`
 		Record        string               `json:"record"`
@@ -246,7 +246,7 @@ func newCAVerifyRecordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "verify-record FILE",
 		Short:   "Check the record of a ceremony against the root's certificate",
-		Example: "  bidseal ca verify-record ca/" + folder.RecordFile + " --root ca/root.pem",
+		Example: "  bidseal ca verify-record ca/" + folder.CeremonyRecordFile + " --root ca/root.pem",
 		Args:    cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pem, err := os.ReadFile(rootFile)
@@ -261,7 +261,7 @@ func newCAVerifyRecordCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read record: %w", err)
 			}
-			if err := folder.VerifyRecord(raw, root); err != nil {
+			if err := folder.VerifyCeremonyRecord(raw, root); err != nil {
 				return err
 			}
 			return cli.Emit(cmd, map[string]bool{"valid": true}, func(w io.Writer) { fmt.Fprintln(w, "the record is as the root's key sealed it") })

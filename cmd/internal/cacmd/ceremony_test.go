@@ -61,7 +61,7 @@ func TestCeremonyCommands(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(data, "root.key")); err == nil {
 		t.Error("the root's key is in the authority's folder")
 	}
-	record := filepath.Join(data, folder.RecordFile)
+	record := filepath.Join(data, folder.CeremonyRecordFile)
 	run(cli.ExitOK, "ca", "verify-record", record, "--root", filepath.Join(data, "root.pem"))
 	run(cli.ExitFailed, "ca", "verify-record", record, "--root", filepath.Join(data, "issuing-1.pem"))
 

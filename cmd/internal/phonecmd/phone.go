@@ -200,7 +200,7 @@ func newPhoneRecordsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			records, err := phone.Records(cmd.Context())
+			records, err := phone.UsageRecords(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -117,7 +117,7 @@ func printCertificates(w io.Writer, certs []core.Certificate) {
 	}
 }
 
-func printRecords(w io.Writer, records []core.Record) {
+func printRecords(w io.Writer, records []core.UsageRecord) {
 	if len(records) == 0 {
 		fmt.Fprintln(w, "尚无记录 / no records")
 	}
