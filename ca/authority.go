@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/audit"
@@ -16,6 +15,7 @@ import (
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/ca/status"
+	"github.com/bidseal/bidseal/internal/httpapi"
 )
 
 // Options of an opened authority.
@@ -86,6 +86,7 @@ func open(ctx context.Context, dir string, o Options, s seams) (*Authority, erro
 		return nil, fmt.Errorf("open authority: %w", err)
 	}
 	defer opened.Wipe()
+	o.Logger = httpapi.Logger(o.Logger)
 	if s.opened != nil {
 		s.opened(opened)
 	}
@@ -132,7 +133,7 @@ func (a *Authority) compose(ctx context.Context, f *folder.Opened) (err error) {
 func (a *Authority) Close() error { return a.Folder.Close() }
 
 // NewHandler makes the HTTP API of an opened authority.
-func NewHandler(a *Authority, o server.Options) http.Handler {
+func NewHandler(a *Authority, o server.Options) *server.Server {
 	return server.New(server.Rooms{
 		Audit: a.Audit, Listing: a.Listing, Status: a.Status, Life: a.Life, Registry: a.Registry, Folder: a.Folder, Now: a.options.Now, Logger: a.options.Logger,
 	}, o)

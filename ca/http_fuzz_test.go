@@ -12,30 +12,17 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
-	"github.com/gin-gonic/gin"
 )
-
-// engineOf is the handler with its routes.
-func engineOf(t testing.TB, a *ca.Authority) *gin.Engine {
-	t.Helper()
-	handler := ca.NewHandler(a, server.Options{})
-	engine, ok := handler.(*gin.Engine)
-	if !ok {
-		t.Fatalf("the handler is a %T", handler)
-	}
-	return engine
-}
 
 // FuzzHTTP: no method, path, head or body makes the server fail: it answers, or refuses with a code. A panic would be
 // answered by 500, too. Every route that is mounted is a seed.
 func FuzzHTTP(f *testing.F) {
 	a := newFixture(f)
 	handler := ca.NewHandler(a.Authority, server.Options{})
-	engine := engineOf(f, a.Authority)
 	e := a.enrol(f)
 	renewal := signedCall(f, e.device, e.answer.Pass, caapi.PathPass, []byte(`{"v":1}`), a.clock.Now())
 	f.Add(http.MethodPost, caapi.PathPass, renewal.Proof, renewal.Pass, renewal.Body)
-	for _, route := range engine.Routes() {
+	for _, route := range handler.Routes() {
 		path := route.Path
 		for _, part := range strings.Split(route.Path, "/") {
 			if strings.HasPrefix(part, ":") || strings.HasPrefix(part, "*") {

@@ -5,16 +5,12 @@ package server
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime"
-	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +21,7 @@ import (
 	"github.com/bidseal/bidseal/ca/listing"
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/ca/status"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/gin-gonic/gin"
@@ -63,36 +60,55 @@ type Rooms struct {
 	Logger   *slog.Logger
 }
 
-// server is the HTTP side of an authority.
-type server struct {
+// Server is the HTTP API of an authority.
+type Server struct {
 	a       Rooms
+	log     *slog.Logger
 	origins []string
 	slots   chan struct{} // of calls that change something
 	status  chan struct{} // of questions for status: logins hang on them
 	limits  *limiter
 	heads   heads
+	api     *httpapi.API
+	engine  *gin.Engine
+	handler http.Handler
 }
 
 // New makes the HTTP API; openapi.yaml describes it.
-func New(a Rooms, o Options) http.Handler { return newEngine(a, o) }
-
-func newEngine(a Rooms, o Options) *gin.Engine {
+func New(a Rooms, o Options) *Server {
 	if o.Concurrent <= 0 {
 		o.Concurrent = 4 * runtime.GOMAXPROCS(0)
 	}
-	s := &server{a: a, origins: o.AppOrigins, slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent), limits: newLimiter(o.Limits, a.Now)}
+	s := &Server{
+		a: a, log: httpapi.Logger(a.Logger), origins: o.AppOrigins, limits: newLimiter(o.Limits, a.Now),
+		slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent),
+	}
+	s.api = httpapi.New(s.log)
+	s.engine = s.newEngine(o.Limits.TrustedProxies)
+	s.handler = s.api.Handler(s.engine)
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Routes are the methods and paths of the API.
+func (s *Server) Routes() gin.RoutesInfo { return s.engine.Routes() }
+
+// newEngine mounts the routes.
+func (s *Server) newEngine(trustedProxies []string) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
 	e := gin.New()
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
 	// whoever is no trusted proxy cannot say on whose behalf it calls
-	if err := e.SetTrustedProxies(o.Limits.TrustedProxies); err != nil {
-		a.Logger.LogAttrs(context.Background(), slog.LevelError, "trusted proxies are ignored", slog.Any("error", err))
+	if err := e.SetTrustedProxies(trustedProxies); err != nil {
+		s.log.LogAttrs(context.Background(), slog.LevelError, "trusted proxies are ignored", slog.Any("error", err))
 		if err := e.SetTrustedProxies(nil); err != nil { // gin's own default believes everybody
 			panic(err)
 		}
 	}
 	e.RemoteIPHeaders = []string{"X-Forwarded-For"} // not X-Real-IP, which proxies pass on as it came
-	e.Use(s.guard, s.crossOrigin)
+	e.Use(named, s.crossOrigin)
 	e.NoRoute(func(c *gin.Context) { s.refuse(c, protocol.Errorf(protocol.CodeNotFound, "no such resource")) })
 
 	e.POST(caapi.PathEnrol, s.limited, s.bounded(s.slots), s.onEnrol)
@@ -118,7 +134,7 @@ func newEngine(a Rooms, o Options) *gin.Engine {
 	}
 	e.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", func(c *gin.Context) {
-		if err := a.Folder.Ready(c.Request.Context()); err != nil {
+		if err := s.a.Folder.Ready(c.Request.Context()); err != nil {
 			c.String(http.StatusServiceUnavailable, "not ready\n")
 			return
 		}
@@ -127,27 +143,11 @@ func newEngine(a Rooms, o Options) *gin.Engine {
 	return e
 }
 
-// guard turns a panic into "internal".
-func (s *server) guard(c *gin.Context) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(p)
-		}
-		s.a.Logger.LogAttrs(c.Request.Context(), slog.LevelError, "panic", slog.String("kind", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
-		if !c.Writer.Written() {
-			s.refuse(c, &protocol.Error{Code: protocol.CodeInternal})
-		}
-	}()
-	c.Header("X-Content-Type-Options", "nosniff")
-	c.Next()
-}
+// named gives a request the name of its route, which the log shows.
+func named(c *gin.Context) { c.Request.Pattern = c.FullPath() }
 
 // crossOrigin lets the phone app's pages call the API, no other page.
-func (s *server) crossOrigin(c *gin.Context) {
+func (s *Server) crossOrigin(c *gin.Context) {
 	origin := c.GetHeader("Origin")
 	if origin == "" || !slices.Contains(s.origins, origin) {
 		return
@@ -163,10 +163,11 @@ func (s *server) crossOrigin(c *gin.Context) {
 
 // bounded sheds calls beyond what the processors can do. The body is read
 // before: how long that takes is the caller's choice.
-func (s *server) bounded(slots chan struct{}) gin.HandlerFunc {
+func (s *Server) bounded(slots chan struct{}) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		raw, ok := s.body(c)
-		if !ok {
+		raw, err := httpapi.Body(c.Writer, c.Request, maxAPIBody, 0)
+		if err != nil {
+			s.refuse(c, err)
 			return
 		}
 		c.Set(bodyKey, raw)
@@ -183,40 +184,10 @@ func (s *server) bounded(slots chan struct{}) gin.HandlerFunc {
 // bodyKey is under what bounded leaves the body.
 const bodyKey = "body"
 
-// refuse writes the one form of a refusal: RFC 9457.
-func (s *server) refuse(c *gin.Context, err error) {
+// refuse writes the problem of err and ends the handling.
+func (s *Server) refuse(c *gin.Context, err error) {
+	s.api.Refuse(c.Writer, c.Request, err)
 	c.Abort()
-	if errors.Is(err, context.Canceled) { // mostly the caller is gone; where not, it may come again
-		err = &protocol.Error{Code: protocol.CodeOverloaded, RetryAfter: 1}
-	}
-	problem := protocol.ProblemOf(err)
-	if problem.Code == protocol.CodeInternal {
-		s.a.Logger.LogAttrs(c.Request.Context(), slog.LevelError, "internal", slog.String("route", c.FullPath()), slog.Any("error", err))
-	}
-	if problem.RetryAfter > 0 {
-		c.Header("Retry-After", strconv.Itoa(problem.RetryAfter))
-	}
-	raw, err := protocol.EncodeJSON(problem)
-	if err != nil {
-		raw = []byte(`{}`)
-	}
-	c.Header("Cache-Control", "no-store")
-	c.Data(problem.Status, protocol.ProblemType, raw)
-}
-
-// body reads a bounded body; it writes the refusal itself.
-func (s *server) body(c *gin.Context) ([]byte, bool) {
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxAPIBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		s.refuse(c, protocol.Errorf(protocol.CodeTooLarge, "body of more than %d bytes", maxAPIBody))
-		return nil, false
-	}
-	if err != nil {
-		s.refuse(c, protocol.Errorf(protocol.CodeMalformed, "body ended early"))
-		return nil, false
-	}
-	return raw, true
 }
 
 // signed is what a signed call consists of.
@@ -227,60 +198,51 @@ func signed(c *gin.Context) life.SignedCall {
 	}
 }
 
-func (s *server) answer(c *gin.Context, v any, err error) {
+// answer writes v as JSON, or the problem of err.
+func (s *Server) answer(c *gin.Context, v any, err error) {
 	if err != nil {
 		s.refuse(c, err)
 		return
 	}
-	raw, err := protocol.EncodeJSON(v)
-	if err != nil {
-		s.refuse(c, err)
-		return
-	}
-	s.json(c, raw)
+	s.api.JSON(c.Writer, c.Request, v)
 }
 
-func (s *server) json(c *gin.Context, raw []byte) {
-	c.Header("Cache-Control", "no-store")
-	c.Data(http.StatusOK, "application/json", raw)
-}
-
-func (s *server) onEnrol(c *gin.Context) {
+func (s *Server) onEnrol(c *gin.Context) {
 	raw, err := s.a.Life.Enrol(c.Request.Context(), signed(c))
 	if err != nil {
 		s.refuse(c, err)
 		return
 	}
-	s.json(c, raw)
+	httpapi.Raw(c.Writer, http.StatusOK, "application/json", raw)
 }
 
-func (s *server) onPass(c *gin.Context) {
+func (s *Server) onPass(c *gin.Context) {
 	answer, err := s.a.Life.RenewPass(c.Request.Context(), signed(c))
 	s.answer(c, answer, err)
 }
 
-func (s *server) onHolderRecoveries(c *gin.Context) {
+func (s *Server) onHolderRecoveries(c *gin.Context) {
 	list, err := s.a.Registry.HolderRecoveries(c.Request.Context(), signed(c))
 	s.answer(c, list, err)
 }
 
-func (s *server) onPlatformRequest(c *gin.Context) {
+func (s *Server) onPlatformRequest(c *gin.Context) {
 	state, err := s.a.Registry.RequestPlatform(c.Request.Context(), signed(c))
 	s.answer(c, state, err)
 }
 
-func (s *server) onPlatformState(c *gin.Context) {
+func (s *Server) onPlatformState(c *gin.Context) {
 	state, err := s.a.Registry.PlatformState(c.Request.Context(), c.Param("id"))
 	s.answer(c, state, err)
 }
 
-func (s *server) onInfo(c *gin.Context) {
+func (s *Server) onInfo(c *gin.Context) {
 	info, err := s.a.Folder.Info()
 	s.answer(c, info, err)
 }
 
 // onCRL: RFC 2585 4.2, application/pkix-crl.
-func (s *server) onCRL(c *gin.Context) {
+func (s *Server) onCRL(c *gin.Context) {
 	name, ok := strings.CutSuffix(c.Param("file"), ".crl")
 	if !ok {
 		name = ""
@@ -303,7 +265,7 @@ func (s *server) onCRL(c *gin.Context) {
 }
 
 // onCertificate: RFC 2585 4.1, application/pkix-cert.
-func (s *server) onCertificate(c *gin.Context) {
+func (s *Server) onCertificate(c *gin.Context) {
 	name, ok := strings.CutSuffix(c.Param("file"), ".cer")
 	if !ok {
 		name = ""
@@ -318,11 +280,11 @@ func (s *server) onCertificate(c *gin.Context) {
 }
 
 // onOCSPPost: RFC 6960 A.1.
-func (s *server) onOCSPPost(c *gin.Context) { s.ocsp(c, c.MustGet(bodyKey).([]byte)) }
+func (s *Server) onOCSPPost(c *gin.Context) { s.ocsp(c, c.MustGet(bodyKey).([]byte)) }
 
 // onOCSPGet: RFC 6960 A.1, the request as escaped base64 in the path. An
 // unescaped one may hold slashes, which belong to it.
-func (s *server) onOCSPGet(c *gin.Context) {
+func (s *Server) onOCSPGet(c *gin.Context) {
 	text, err := url.PathUnescape(strings.TrimPrefix(c.Request.URL.EscapedPath(), caapi.PathOCSP+"/"))
 	if err == nil && len(text) <= 2*maxAPIBody {
 		var der []byte
@@ -338,17 +300,15 @@ const ocspType = "application/ocsp-response"
 
 // ocsp writes an answer with the cache headers of RFC 5019 6.2, for a shorter
 // time than its nextUpdate: a cache in between learns of no revocation.
-func (s *server) ocsp(c *gin.Context, der []byte) {
+func (s *Server) ocsp(c *gin.Context, der []byte) {
 	answer, err := s.a.Life.OCSP(c.Request.Context(), der)
 	if err != nil {
-		s.a.Logger.LogAttrs(c.Request.Context(), slog.LevelError, "OCSP", slog.Any("error", err))
-		c.Header("Cache-Control", "no-store")
-		c.Data(http.StatusOK, ocspType, trust.OCSPError(trust.TryLater))
+		s.log.LogAttrs(c.Request.Context(), slog.LevelError, "OCSP", slog.Any("error", err))
+		httpapi.Raw(c.Writer, http.StatusOK, ocspType, trust.OCSPError(trust.TryLater))
 		return
 	}
 	if !answer.Cacheable || c.Request.Method != http.MethodGet {
-		c.Header("Cache-Control", "no-store")
-		c.Data(http.StatusOK, ocspType, answer.DER)
+		httpapi.Raw(c.Writer, http.StatusOK, ocspType, answer.DER)
 		return
 	}
 	age := min(ocspMaxAge, answer.NextUpdate.Sub(s.a.Now())).Truncate(time.Second)

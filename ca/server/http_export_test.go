@@ -1,15 +1,17 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/gin-gonic/gin"
 )
 
 // BoundedRoute is one bounded route that does what a test wants.
 func BoundedRoute(slots int, do func()) http.Handler {
-	s := &server{slots: make(chan struct{}, slots)}
+	s := &Server{slots: make(chan struct{}, slots), api: httpapi.New(slog.New(slog.DiscardHandler))}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.POST("/", s.bounded(s.slots), func(c *gin.Context) { do() })

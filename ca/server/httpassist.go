@@ -11,7 +11,7 @@ import (
 )
 
 // assistRoutes mounts the password assist.
-func (s *server) assistRoutes(e *gin.Engine) {
+func (s *Server) assistRoutes(e *gin.Engine) {
 	service := s.a.Life.Passwords()
 	for path, handle := range map[string]gin.HandlerFunc{
 		assistapi.PathBegin:    assisted(s, service.Begin),
@@ -25,7 +25,7 @@ func (s *server) assistRoutes(e *gin.Engine) {
 }
 
 // assisted serves one method of the service.
-func assisted[T any](s *server, method func(context.Context, assist.Call) (*T, error)) gin.HandlerFunc {
+func assisted[T any](s *Server, method func(context.Context, assist.Call) (*T, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		answer, err := method(c.Request.Context(), assist.Call{
 			Path: c.Request.URL.RequestURI(), Body: c.MustGet(bodyKey).([]byte), Proof: c.GetHeader(protocol.HeaderProof),

@@ -126,7 +126,7 @@ func (l *limiter) allow(address string) (retryAfter int, ok bool) {
 }
 
 // limited refuses an address that calls too often.
-func (s *server) limited(c *gin.Context) {
+func (s *Server) limited(c *gin.Context) {
 	if retry, ok := s.limits.allow(c.ClientIP()); !ok {
 		s.refuse(c, &protocol.Error{Code: protocol.CodeRateLimited, RetryAfter: retry})
 		return

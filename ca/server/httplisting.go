@@ -27,7 +27,7 @@ type heads struct {
 }
 
 // listingRoutes mounts what the public may verify.
-func (s *server) listingRoutes(e *gin.Engine) {
+func (s *Server) listingRoutes(e *gin.Engine) {
 	e.GET(caapi.PathAuditHead, s.limited, s.onAuditHead)
 	e.GET(caapi.PathTreeHead, s.limited, s.onTreeHead)
 	e.GET(caapi.PathTreeEntries, s.limited, s.onTreeEntries)
@@ -37,12 +37,12 @@ func (s *server) listingRoutes(e *gin.Engine) {
 
 // fresh reports whether what was signed at a time in Unix milliseconds is given
 // out again.
-func (s *server) fresh(at int64) bool {
+func (s *Server) fresh(at int64) bool {
 	age := s.a.Now().Sub(time.UnixMilli(at))
 	return at != 0 && age >= 0 && age < headLife
 }
 
-func (s *server) onAuditHead(c *gin.Context) {
+func (s *Server) onAuditHead(c *gin.Context) {
 	s.heads.mu.Lock()
 	defer s.heads.mu.Unlock()
 	if !s.fresh(s.heads.audit.At) {
@@ -56,7 +56,7 @@ func (s *server) onAuditHead(c *gin.Context) {
 	s.publish(c, s.heads.audit, headLife)
 }
 
-func (s *server) onTreeHead(c *gin.Context) {
+func (s *Server) onTreeHead(c *gin.Context) {
 	s.heads.mu.Lock()
 	defer s.heads.mu.Unlock()
 	if s.heads.tree == nil || !s.fresh(s.heads.tree.At) {
@@ -71,7 +71,7 @@ func (s *server) onTreeHead(c *gin.Context) {
 }
 
 // publish writes an answer that caches may keep.
-func (s *server) publish(c *gin.Context, v any, life time.Duration) {
+func (s *Server) publish(c *gin.Context, v any, life time.Duration) {
 	raw, err := protocol.EncodeJSON(v)
 	if err != nil {
 		s.refuse(c, err)
@@ -84,7 +84,7 @@ func (s *server) publish(c *gin.Context, v any, life time.Duration) {
 // immutable is how long a cache may keep what never changes.
 const immutable = 24 * time.Hour
 
-func (s *server) onTreeEntries(c *gin.Context) {
+func (s *Server) onTreeEntries(c *gin.Context) {
 	start, err := number(c, "start", 0, transparency.MaxSize)
 	if err != nil {
 		s.refuse(c, err)
@@ -107,7 +107,7 @@ func (s *server) onTreeEntries(c *gin.Context) {
 	s.publish(c, page, headLife)
 }
 
-func (s *server) onTreeProof(c *gin.Context) {
+func (s *Server) onTreeProof(c *gin.Context) {
 	which, serial := listing.Listed{Certificate: c.Query("certificate"), Release: c.Query("release")}, c.Query("serial")
 	given := 0
 	for _, name := range []string{which.Certificate, serial, which.Release} {
@@ -138,7 +138,7 @@ func (s *server) onTreeProof(c *gin.Context) {
 	s.publish(c, proof, headLife)
 }
 
-func (s *server) onTreeConsistency(c *gin.Context) {
+func (s *Server) onTreeConsistency(c *gin.Context) {
 	first, err := number(c, "first", 0, transparency.MaxSize)
 	if err != nil {
 		s.refuse(c, err)

@@ -13,7 +13,7 @@ import (
 
 // operatorRoutes mounts the operators' calls, each with the roles that may make it.
 // openapi.yaml says the same in x-roles, and a test holds the two together.
-func (s *server) operatorRoutes(e *gin.Engine) {
+func (s *Server) operatorRoutes(e *gin.Engine) {
 	for _, r := range s.operatorTable() {
 		e.Handle(r.method, r.path, s.limited, s.bounded(s.slots), s.operator(r))
 	}
@@ -26,7 +26,7 @@ type operatorRoute struct {
 	handle       func(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error)
 }
 
-func (s *server) operatorTable() []operatorRoute {
+func (s *Server) operatorTable() []operatorRoute {
 	registration, approval, recovery, audit := registry.RoleRegistration, registry.RoleApproval, registry.RoleRecovery, registry.RoleAudit
 	return []operatorRoute{
 		{"GET", caapi.PathOperators, []registry.Role{audit}, s.listOperators},
@@ -50,7 +50,7 @@ func (s *server) operatorTable() []operatorRoute {
 }
 
 // operator verifies a call before anything of it is looked at.
-func (s *server) operator(r operatorRoute) gin.HandlerFunc {
+func (s *Server) operator(r operatorRoute) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		call, err := s.a.Registry.VerifyOperator(c.Request.Context(), c.Request, c.MustGet(bodyKey).([]byte), r.roles...)
 		if err != nil {
@@ -72,16 +72,16 @@ func page(c *gin.Context) (state, after string, limit int, err error) {
 	return state, after, int(n), err
 }
 
-func (s *server) listOperators(_ *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) listOperators(_ *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	all, err := s.a.Registry.Operators(ctx)
 	return caapi.OperatorList{V: caapi.Version, Operators: all}, err
 }
 
-func (s *server) register(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) register(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.RegisterApplication(ctx, call)
 }
 
-func (s *server) listApplications(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) listApplications(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	state, after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -89,19 +89,19 @@ func (s *server) listApplications(c *gin.Context, ctx context.Context, _ *regist
 	return s.a.Registry.Applications(ctx, state, after, limit)
 }
 
-func (s *server) approveApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) approveApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.DecideApplication(ctx, call, c.Param("id"), true)
 }
 
-func (s *server) rejectApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) rejectApplication(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.DecideApplication(ctx, call, c.Param("id"), false)
 }
 
-func (s *server) applicationCode(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) applicationCode(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.ApplicationCode(ctx, call, c.Param("id"))
 }
 
-func (s *server) listPlatforms(_ *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) listPlatforms(_ *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	all, err := s.a.Registry.Platforms(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (s *server) listPlatforms(_ *gin.Context, ctx context.Context, _ *registry.
 	return list, nil
 }
 
-func (s *server) approvePlatform(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) approvePlatform(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	var decision caapi.PlatformDecision
 	if err := protocol.DecodeJSON(call.Body, &decision); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (s *server) approvePlatform(c *gin.Context, ctx context.Context, call *regi
 	return s.a.Registry.ApprovePlatform(ctx, call.Actor(), registry.PlatformApproval{ID: c.Param("id"), PlatformID: decision.PlatformID, Validity: registry.Days(decision.Days)})
 }
 
-func (s *server) rejectPlatform(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) rejectPlatform(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	var decision caapi.PlatformDecision
 	if err := protocol.DecodeJSON(call.Body, &decision); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (s *server) rejectPlatform(c *gin.Context, ctx context.Context, call *regis
 	return s.a.Registry.PlatformState(ctx, c.Param("id"))
 }
 
-func (s *server) listCertificates(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) listCertificates(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	_, _, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (s *server) listCertificates(c *gin.Context, ctx context.Context, _ *regist
 	return list, nil
 }
 
-func (s *server) revocation(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) revocation(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	var order caapi.RevocationOrder
 	if err := protocol.DecodeJSON(call.Body, &order); err != nil {
 		return nil, err
@@ -174,11 +174,11 @@ func (s *server) revocation(_ *gin.Context, ctx context.Context, call *registry.
 	return caapi.RevocationDone{V: caapi.Version, Revoked: append([]string{}, changed...)}, err
 }
 
-func (s *server) requestRecovery(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) requestRecovery(_ *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.RequestRecovery(ctx, call)
 }
 
-func (s *server) listRecoveries(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) listRecoveries(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	state, after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -186,19 +186,19 @@ func (s *server) listRecoveries(c *gin.Context, ctx context.Context, _ *registry
 	return s.a.Registry.Recoveries(ctx, state, after, limit)
 }
 
-func (s *server) readRecovery(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) readRecovery(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	return s.a.Registry.Recovery(ctx, c.Param("id"))
 }
 
-func (s *server) approveRecovery(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) approveRecovery(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.ApproveRecovery(ctx, call, c.Param("id"))
 }
 
-func (s *server) rejectRecovery(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
+func (s *Server) rejectRecovery(c *gin.Context, ctx context.Context, call *registry.OperatorCall) (any, error) {
 	return s.a.Registry.RejectRecovery(ctx, call, c.Param("id"))
 }
 
-func (s *server) readAudit(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
+func (s *Server) readAudit(c *gin.Context, ctx context.Context, _ *registry.OperatorCall) (any, error) {
 	after, err := number(c, "after", 0, 1<<53-1)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust/timestamp"
 	"github.com/gin-gonic/gin"
@@ -11,12 +12,12 @@ import (
 
 // timestampRoutes mounts the timestamp authority. Its slots are those of
 // questions for status: evidence hangs on both.
-func (s *server) timestampRoutes(e *gin.Engine) {
+func (s *Server) timestampRoutes(e *gin.Engine) {
 	e.POST(caapi.PathTimestamp, s.bounded(s.status), s.onTimestamp)
 }
 
 // onTimestamp: RFC 3161 3.4.
-func (s *server) onTimestamp(c *gin.Context) {
+func (s *Server) onTimestamp(c *gin.Context) {
 	body, _ := c.MustGet(bodyKey).([]byte)
 	if len(body) > timestamp.MaxRequest || c.ContentType() != "application/timestamp-query" {
 		s.refuse(c, protocol.Errorf(protocol.CodeMalformed, "want application/timestamp-query of at most %d bytes", timestamp.MaxRequest))
@@ -27,6 +28,5 @@ func (s *server) onTimestamp(c *gin.Context) {
 		s.refuse(c, err)
 		return
 	}
-	c.Header("Cache-Control", "no-store")
-	c.Data(http.StatusOK, "application/timestamp-reply", answer)
+	httpapi.Raw(c.Writer, http.StatusOK, "application/timestamp-reply", answer)
 }
