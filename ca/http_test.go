@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,11 +14,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/server"
 	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/trust/timestamp"
 )
 
 // maxAPIBody is the longest body that the API takes, in bytes.
@@ -202,6 +205,48 @@ type slowBody struct {
 func (b *slowBody) Read(p []byte) (int, error) {
 	b.once.Do(func() { close(b.reading) })
 	return b.ReadCloser.Read(p)
+}
+
+// TestHTTPRequestID: an answer names its call as the lines of the log do, those of
+// the server and those of the rooms.
+func TestHTTPRequestID(t *testing.T) {
+	f := newFixture(t)
+	query := http.Header{"Content-Type": {"application/timestamp-query"}}
+	_, question, err := timestamp.NewRequest(timestamp.SumSM3([]byte("message")))
+	must(t, err)
+	handler := ca.NewHandler(f.Authority, server.Options{})
+	call := func(path string, header http.Header, body []byte) *httptest.ResponseRecorder {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, bytes.NewReader(body))
+		request.Header = header
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		return recorder
+	}
+	logged := func(line, id string) bool {
+		for text := range strings.Lines(string(f.log.Bytes())) {
+			if strings.Contains(text, line) && strings.Contains(text, "request_id="+id) {
+				return len(id) == 16
+			}
+		}
+		return false
+	}
+
+	p := newPhone(t, f.clock, f.code(t, 0))
+	f.StopWith(func(string) error { return errors.New("the disk is full") })
+	refused := call(caapi.PathEnrol, http.Header{protocol.HeaderProof: {p.call(t).Proof}}, p.body)
+	f.StopWith(nil)
+	var problem protocol.Problem
+	must(t, protocol.DecodeJSON(refused.Body.Bytes(), &problem))
+	id := refused.Header().Get("X-Request-Id")
+	if problem.Code != protocol.CodeInternal || problem.RequestID != id || !logged("the disk is full", id) {
+		t.Errorf("a refusal with id %q: %+v\n%s", id, problem, f.log.Bytes())
+	}
+
+	first := call(caapi.PathTimestamp, query, question).Header().Get("X-Request-Id")
+	f.clock.add(-time.Hour)
+	if id = call(caapi.PathTimestamp, query, question).Header().Get("X-Request-Id"); id == first || !logged("the clock has gone back", id) {
+		t.Errorf("a room's line with id %q\n%s", id, f.log.Bytes())
+	}
 }
 
 // TestHTTPNeverSaysYesToACallThatWasBrokenOff: the other side may still listen.
