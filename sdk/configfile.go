@@ -2,18 +2,14 @@ package bidseal
 
 import (
 	"crypto"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
-	"github.com/emmansun/gmsm/smx509"
 )
 
 // ConfigFile is the content of platform.json. Paths are relative to its folder;
@@ -43,7 +39,7 @@ type ConfigFile struct {
 // timestamp, although the platform's authority gives them.
 const NoTSA = "none"
 
-// maxConfigFile bounds platform.json and each file that it names, in bytes.
+// maxConfigFile bounds platform.json, in bytes.
 const maxConfigFile = 256 << 10
 
 // LoadConfig reads a configuration file (or the platform.json of a folder) and
@@ -53,7 +49,7 @@ func LoadConfig(path string) (Config, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "platform.json")
 	}
-	raw, err := readBounded(path)
+	raw, err := pemfile.ReadBounded(path, maxConfigFile)
 	if err != nil {
 		return Config{}, err
 	}
@@ -118,13 +114,13 @@ func (file *ConfigFile) config(dir string) (Config, error) {
 	if c.TrustedProxies, err = file.proxies(); err != nil {
 		return Config{}, err
 	}
-	if c.RequestKey, err = readKey(in(file.RequestKey)); err != nil {
+	if c.RequestKey, err = pemfile.ReadSigner(in(file.RequestKey)); err != nil {
 		return Config{}, err
 	}
-	if c.APIKey, err = readKey(in(file.APIKey)); err != nil {
+	if c.APIKey, err = pemfile.ReadSigner(in(file.APIKey)); err != nil {
 		return Config{}, err
 	}
-	if c.Chain, err = readCertificates(in(file.Chain)); err != nil {
+	if c.Chain, err = pemfile.ReadCertificates(in(file.Chain)); err != nil {
 		return Config{}, err
 	}
 	if file.Trust != "" {
@@ -135,7 +131,7 @@ func (file *ConfigFile) config(dir string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if c.StoreKey, err = readHex(in(file.StoreKey)); err != nil {
+	if c.StoreKey, err = pemfile.ReadHex(in(file.StoreKey), storeKeySize); err != nil {
 		return Config{}, err
 	}
 	c.Store, err = OpenFileStore(in(file.Store))
@@ -145,7 +141,7 @@ func (file *ConfigFile) config(dir string) (Config, error) {
 // readTrust reads whom the platform believes. The timestamp authority is the one
 // of the platform's own authority, where nothing else is configured.
 func (c *Config) readTrust(path string) error {
-	raw, err := readBounded(path)
+	raw, err := pemfile.ReadBounded(path, trust.MaxFile)
 	if err != nil {
 		return err
 	}
@@ -170,101 +166,17 @@ func (c *Config) readTrust(path string) error {
 
 // readRoots reads what a configuration file from before there were trust files names.
 func (c *Config) readRoots(roots, ledgerKey string) error {
-	certs, err := readCertificates(roots)
+	certs, err := pemfile.ReadCertificates(roots)
 	if err != nil {
 		return err
 	}
 	if c.Anchors, err = trust.NewStore(trust.DocumentationAuthority(certs...)); err != nil {
 		return fmt.Errorf("read %s: %w", roots, err)
 	}
-	ledger, err := readPEM(ledgerKey, "PUBLIC KEY")
+	key, err := pemfile.ReadPublicKey(ledgerKey)
 	if err != nil {
 		return err
 	}
-	key, err := protocol.ParseKey(ledger[0])
-	if err != nil {
-		return fmt.Errorf("read %s: %w", ledgerKey, err)
-	}
 	c.LedgerKeys = []crypto.PublicKey{key}
 	return nil
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(raw) > maxConfigFile {
-		return nil, fmt.Errorf("read %s: more than %d bytes", path, maxConfigFile)
-	}
-	return raw, nil
-}
-
-// readPEM reads the blocks of a file, all of one type, at least one.
-func readPEM(path, blockType string) ([][]byte, error) {
-	raw, err := readBounded(path)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != blockType {
-			return nil, fmt.Errorf("read %s: a %s, want only %s", path, block.Type, blockType)
-		}
-		out = append(out, block.Bytes)
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("read %s: no %s in PEM", path, blockType)
-	}
-	return out, nil
-}
-
-func readKey(path string) (crypto.Signer, error) {
-	blocks, err := readPEM(path, "PRIVATE KEY")
-	if err != nil {
-		return nil, err
-	}
-	defer clear(blocks[0])
-	key, err := smx509.ParsePKCS8PrivateKey(blocks[0])
-	if err != nil {
-		return nil, fmt.Errorf("read %s: not a PKCS#8 private key", path)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("read %s: a key of type %T cannot sign", path, key)
-	}
-	return signer, nil
-}
-
-func readCertificates(path string) ([]*smx509.Certificate, error) {
-	blocks, err := readPEM(path, "CERTIFICATE")
-	if err != nil {
-		return nil, err
-	}
-	var out []*smx509.Certificate
-	for _, der := range blocks {
-		cert, err := trust.ParseCertificate(der)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", path, err)
-		}
-		out = append(out, cert)
-	}
-	return out, nil
-}
-
-func readHex(path string) ([]byte, error) {
-	raw, err := readBounded(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(key) != storeKeySize {
-		return nil, fmt.Errorf("read %s: want %d bytes in hexadecimal", path, storeKeySize)
-	}
-	return key, nil
 }

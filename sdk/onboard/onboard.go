@@ -32,6 +32,8 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
@@ -114,7 +116,7 @@ func (f Folder) Request(ctx context.Context, authority string, body caapi.Platfo
 	if err != nil {
 		return nil, fmt.Errorf("remember the application: %w", err)
 	}
-	return state, writePrivate(filepath.Join(f.Dir, applicationFile), raw)
+	return state, pemfile.WritePrivate(filepath.Join(f.Dir, applicationFile), raw)
 }
 
 func (f Folder) apply(ctx context.Context, authority string, apiKey crypto.Signer, body caapi.PlatformRequest) (*caapi.PlatformState, error) {
@@ -142,25 +144,25 @@ func (f Folder) do(req *http.Request, v any) error {
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
-	return decodeAnswer(resp, v)
+	return httpapi.DecodeResponse(resp, v)
 }
 
 // key reads a PKCS#8 key of the folder or makes and stores one.
 func (f Folder) key(name string, generate func() (crypto.Signer, error)) (crypto.Signer, error) {
 	path := filepath.Join(f.Dir, name)
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return readSigner(path)
+		return pemfile.ReadSigner(path)
 	}
 	key, err := generate()
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
-	text, err := privateKeyPEM(key)
+	text, err := pemfile.EncodePrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(text)
-	return key, writePrivate(path, text)
+	return key, pemfile.WritePrivate(path, text)
 }
 
 // FetchOptions are what the platform's operator knows besides the folder.
@@ -221,10 +223,10 @@ func (f Folder) Fetch(ctx context.Context, o FetchOptions) (*caapi.PlatformRegis
 		name string
 		data []byte
 	}{
-		{chainFile, certificatesPEM(chain)}, {trust.FileName, trustJSON},
+		{chainFile, pemfile.EncodeCertificates(chain)}, {trust.FileName, trustJSON},
 		{storeKeyFile, storeKey}, {RegistrationFile, regJSON}, {ConfigFile, configJSON},
 	} {
-		if err := writePrivate(filepath.Join(f.Dir, file.name), file.data); err != nil {
+		if err := pemfile.WritePrivate(filepath.Join(f.Dir, file.name), file.data); err != nil {
 			return nil, err
 		}
 	}
@@ -296,7 +298,7 @@ func (f Folder) believed(ctx context.Context, app *application, o FetchOptions) 
 
 // documentationTrust is the trust file of an authority that has none.
 func documentationTrust(app *application, rootFiles []string) (*trust.File, error) {
-	roots, err := readCertificates(rootFiles...)
+	roots, err := pemfile.ReadCertificates(rootFiles...)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +337,7 @@ func (f Folder) checkIssued(reg *caapi.PlatformRegistration, believed *trust.Fil
 
 func (f Folder) ledgerKey(ctx context.Context, o FetchOptions) (crypto.PublicKey, error) {
 	if o.LedgerKeyFile != "" {
-		return readPublicKey(o.LedgerKeyFile)
+		return pemfile.ReadPublicKey(o.LedgerKeyFile)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.Relay+"/v1/info", nil)
 	if err != nil {
@@ -358,4 +360,17 @@ func (f Folder) storeKey() ([]byte, error) {
 	}
 	defer clear(key)
 	return []byte(hex.EncodeToString(key) + "\n"), nil
+}
+
+// readTrust reads a trust file.
+func readTrust(path string) (*trust.File, error) {
+	raw, err := pemfile.ReadBounded(path, trust.MaxFile)
+	if err != nil {
+		return nil, err
+	}
+	file, err := trust.ParseFile(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 
 	"github.com/bidseal/bidseal/ca/caapi"
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
@@ -73,11 +75,11 @@ func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, 
 	if err != nil {
 		return nil, err
 	}
-	present, err := readSigner(filepath.Join(f.Dir, config.RequestKey))
+	present, err := pemfile.ReadSigner(filepath.Join(f.Dir, config.RequestKey))
 	if err != nil {
 		return nil, err
 	}
-	apiKey, err := readSigner(filepath.Join(f.Dir, config.APIKey))
+	apiKey, err := pemfile.ReadSigner(filepath.Join(f.Dir, config.APIKey))
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, 
 
 // renewalBody repeats what the present certificate says.
 func (f Folder) renewalBody(config *bidseal.ConfigFile, contact string) (*caapi.PlatformRequest, error) {
-	chain, err := readCertificates(filepath.Join(f.Dir, config.Chain))
+	chain, err := pemfile.ReadCertificates(filepath.Join(f.Dir, config.Chain))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +132,7 @@ func (f Folder) configured(config *bidseal.ConfigFile) (*trust.File, error) {
 	if config.Trust != "" {
 		return readTrust(filepath.Join(f.Dir, config.Trust))
 	}
-	roots, err := readCertificates(filepath.Join(f.Dir, config.Roots))
+	roots, err := pemfile.ReadCertificates(filepath.Join(f.Dir, config.Roots))
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +171,7 @@ func (f Folder) takeRenewal(reg *caapi.PlatformRegistration, config bidseal.Conf
 	for _, der := range reg.Chain {
 		chain = append(chain, der)
 	}
-	if err := writePrivate(filepath.Join(f.Dir, next.Chain), certificatesPEM(chain)); err != nil {
+	if err := pemfile.WritePrivate(filepath.Join(f.Dir, next.Chain), pemfile.EncodeCertificates(chain)); err != nil {
 		return err
 	}
 	config.RequestKey, config.Chain = next.RequestKey, next.Chain
@@ -180,7 +182,7 @@ func (f Folder) takeRenewal(reg *caapi.PlatformRegistration, config bidseal.Conf
 }
 
 func (f Folder) readJSON(name string, v any) error {
-	raw, err := readBounded(filepath.Join(f.Dir, name), maxAnswer)
+	raw, err := pemfile.ReadBounded(filepath.Join(f.Dir, name), httpapi.MaxResponse)
 	if err != nil {
 		return err
 	}
@@ -195,5 +197,5 @@ func (f Folder) writeJSON(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	return writePrivate(filepath.Join(f.Dir, name), raw)
+	return pemfile.WritePrivate(filepath.Join(f.Dir, name), raw)
 }

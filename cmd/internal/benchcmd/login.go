@@ -17,6 +17,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/sdk/onboard"
@@ -181,7 +182,7 @@ func (b *loginBench) newClient(ctx context.Context, where *benchAnswer) error {
 		return err
 	}
 	rootPath := filepath.Join(b.dir, "root.pem")
-	if err := cli.WritePrivate(rootPath, cli.CertificatesPEM([][]byte{where.Root})); err != nil {
+	if err := pemfile.WritePrivate(rootPath, pemfile.EncodeCertificates([][]byte{where.Root})); err != nil {
 		return err
 	}
 	if _, err := r.Fetch(ctx, onboard.FetchOptions{Relay: where.Relay, App: benchApp, RootFiles: []string{rootPath}}); err != nil {

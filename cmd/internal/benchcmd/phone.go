@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/emmansun/gmsm/smx509"
@@ -154,5 +154,5 @@ func (p *benchPhone) call(ctx context.Context, url string, body, answer any) err
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
-	return cli.DecodeAnswer(resp, answer)
+	return httpapi.DecodeResponse(resp, answer)
 }

@@ -13,8 +13,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/bench"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -185,7 +185,7 @@ func send(client *http.Client, req *http.Request) error {
 		return fmt.Errorf("call: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("call %s: %w", req.URL.Path, cli.DecodeAnswer(resp, nil))
+		return fmt.Errorf("call %s: %w", req.URL.Path, httpapi.DecodeResponse(resp, nil))
 	}
 	return drainBody(resp.Body)
 }

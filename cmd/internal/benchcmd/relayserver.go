@@ -17,6 +17,7 @@ import (
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/bench"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/redisstore"
@@ -301,6 +302,6 @@ func (s *benchRelay) claimed(ctx context.Context, count int, device string) erro
 
 // drainBody reads a body to its end, so that its connection serves the next call.
 func drainBody(body io.ReadCloser) error {
-	_, err := io.Copy(io.Discard, io.LimitReader(body, cli.MaxAnswer))
+	_, err := io.Copy(io.Discard, io.LimitReader(body, httpapi.MaxResponse))
 	return errors.Join(err, body.Close())
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/cmd/internal/cli/clitest"
 	"github.com/bidseal/bidseal/cmd/internal/relaycmd"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/internal/sqldb/pgtest"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
@@ -135,8 +136,8 @@ func newRestartWorld(t *testing.T) *restartWorld {
 	spki, err := protocol.MarshalKey(w.authority.Life.PassKey())
 	must(t, err)
 	root, pass := filepath.Join(files, "root.pem"), filepath.Join(files, "pass.pem")
-	must(t, os.WriteFile(root, cli.CertificatesPEM([][]byte{w.authority.Folder.Root().Raw}), 0o600))
-	must(t, os.WriteFile(pass, cli.PublicKeyPEM(spki), 0o600))
+	must(t, os.WriteFile(root, pemfile.EncodeCertificates([][]byte{w.authority.Folder.Root().Raw}), 0o600))
+	must(t, os.WriteFile(pass, pemfile.EncodePublicKey(spki), 0o600))
 	w.folder.run(t, "init", "--dir", w.folder.dir, "--origin", w.balancer.origin(), "--root", root, "--pass-key", pass)
 	w.folder.add(t, "[limits]\ncalls_per_device = 1000000\n[redis]\naddresses = ['"+redis+"']\n[database]\nurl = '"+database+"'\n")
 	platform := w.authority.Platform(testPlatform, "https://bid.example.cn")
@@ -154,7 +155,7 @@ func newRestartWorld(t *testing.T) *restartWorld {
 		w.nodes = append(w.nodes, node)
 		w.balancer.set(i, node.listen)
 	}
-	ledger, err := cli.ReadPublicKey(filepath.Join(w.folder.dir, "ledger.pem"))
+	ledger, err := pemfile.ReadPublicKey(filepath.Join(w.folder.dir, "ledger.pem"))
 	must(t, err)
 	for range 2 {
 		w.clients = append(w.clients, w.backend(platform, ledger, database))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	bidseal "github.com/bidseal/bidseal/sdk"
@@ -189,7 +190,7 @@ func ledgerEntries(t *testing.T, origin string) uint64 {
 		t.Fatal(err)
 	}
 	var head relay.LedgerHead
-	if err := cli.DecodeAnswer(resp, &head); err != nil {
+	if err := httpapi.DecodeResponse(resp, &head); err != nil {
 		t.Fatal(err)
 	}
 	return head.Size

@@ -14,6 +14,7 @@ import (
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/realname"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/spf13/cobra"
 )
 
@@ -66,7 +67,7 @@ func readPerson(path string) (name, number string, err error) {
 	if path == "" {
 		return "", "", nil
 	}
-	raw, err := cli.ReadBounded(path, maxPersonFile)
+	raw, err := pemfile.ReadBounded(path, maxPersonFile)
 	if err != nil {
 		return "", "", err
 	}
@@ -84,7 +85,7 @@ func makeRealNameToken(ctx context.Context, cmd *cobra.Command, flags *caFlags, 
 	if err != nil {
 		return err
 	}
-	if err := cli.WritePrivate(out, []byte(text+"\n")); err != nil {
+	if err := pemfile.WritePrivate(out, []byte(text+"\n")); err != nil {
 		return err
 	}
 	result := struct {

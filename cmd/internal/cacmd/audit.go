@@ -13,6 +13,7 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/audit"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
 )
@@ -77,7 +78,7 @@ func (v *verifyLogFlags) run(cmd *cobra.Command, flags *caFlags) error {
 	if v.auditKey == "" || v.imported != "" && v.database != "" || v.export != "" || v.keyOut != "" {
 		return cli.Usagef("--import FILE or --database FILE, with --audit-key FILE, and nothing to be exported")
 	}
-	key, err := cli.ReadPublicKey(v.auditKey)
+	key, err := pemfile.ReadPublicKey(v.auditKey)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (v *verifyLogFlags) write(ctx context.Context, a *ca.Authority) (err error)
 		if err != nil {
 			return err
 		}
-		if err := cli.WritePrivate(v.keyOut, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})); err != nil {
+		if err := pemfile.WritePrivate(v.keyOut, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})); err != nil {
 			return err
 		}
 	}
@@ -143,7 +144,7 @@ func (v *verifyLogFlags) done(cmd *cobra.Command, report *audit.Report) error {
 }
 
 func readHead(path string) (audit.Head, error) {
-	raw, err := cli.ReadBounded(path, cli.MaxKeyFile)
+	raw, err := pemfile.ReadBounded(path, pemfile.MaxKey)
 	if err != nil {
 		return audit.Head{}, err
 	}

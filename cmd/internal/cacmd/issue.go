@@ -11,6 +11,7 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
@@ -71,7 +72,7 @@ func issueSingle(ctx context.Context, cmd *cobra.Command, a *ca.Authority, s lif
 		return fmt.Errorf("write chain: %w", err)
 	}
 	defer file.Close()
-	if _, err := file.Write(cli.CertificatesPEM(chain)); err != nil {
+	if _, err := file.Write(pemfile.EncodeCertificates(chain)); err != nil {
 		return fmt.Errorf("write chain: %w", err)
 	}
 	result := struct {

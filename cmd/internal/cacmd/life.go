@@ -16,6 +16,7 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
@@ -61,7 +62,7 @@ func writeCode(cmd *cobra.Command, file *caapi.EnrolmentFile, phone phoneSetup, 
 	if err != nil {
 		return fmt.Errorf("encode enrolment code: %w", err)
 	}
-	if err := cli.WritePrivate(out, append(raw, '\n')); err != nil {
+	if err := pemfile.WritePrivate(out, append(raw, '\n')); err != nil {
 		return err
 	}
 	result := struct {

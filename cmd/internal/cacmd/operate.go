@@ -15,6 +15,7 @@ import (
 	"github.com/bidseal/bidseal/ca/life"
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
@@ -130,7 +131,7 @@ Approving again gives the same registration.`,
 					if err != nil {
 						return fmt.Errorf("encode registration: %w", err)
 					}
-					if err := cli.WritePrivate(out, append(raw, '\n')); err != nil {
+					if err := pemfile.WritePrivate(out, append(raw, '\n')); err != nil {
 						return err
 					}
 				}

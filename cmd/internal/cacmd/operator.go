@@ -17,6 +17,8 @@ import (
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 	"github.com/bidseal/bidseal/internal/callsig"
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
@@ -59,15 +61,15 @@ func newCAOperatorKeyCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("certification request: %w", err)
 			}
-			raw, err := cli.PrivateKeyPEM(key)
+			raw, err := pemfile.EncodePrivateKey(key)
 			if err != nil {
 				return err
 			}
 			defer clear(raw)
-			if err := cli.WritePrivate(keyPath, raw); err != nil {
+			if err := pemfile.WritePrivate(keyPath, raw); err != nil {
 				return err
 			}
-			if err := cli.WritePrivate(csrPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})); err != nil {
+			if err := pemfile.WritePrivate(csrPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})); err != nil {
 				return err
 			}
 			return cli.Emit(cmd, map[string]string{"key": keyPath, "csr": csrPath}, func(w io.Writer) { fmt.Fprintf(w, "key in %s, request in %s\n", keyPath, csrPath) })
@@ -104,7 +106,7 @@ func newCAOperatorAddCommand(flags *caFlags) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("encode certificate: %w", err)
 				}
-				if err := cli.WritePrivate(out, append(raw, '\n')); err != nil {
+				if err := pemfile.WritePrivate(out, append(raw, '\n')); err != nil {
 					return err
 				}
 				return cli.Emit(cmd, made, func(w io.Writer) {
@@ -123,7 +125,7 @@ func newCAOperatorAddCommand(flags *caFlags) *cobra.Command {
 
 // readPEMBlock reads the first block of a PEM file.
 func readPEMBlock(path string) ([]byte, error) {
-	raw, err := cli.ReadBounded(path, cli.MaxKeyFile)
+	raw, err := pemfile.ReadBounded(path, pemfile.MaxKey)
 	if err != nil {
 		return nil, err
 	}
@@ -182,11 +184,11 @@ func (o *operatorFlags) call(ctx context.Context, method, path string, body []by
 	if o.ca == "" || o.key == "" || o.certificate == "" {
 		return nil, cli.Usagef("--ca, --key and --certificate are needed")
 	}
-	key, err := cli.ReadSigner(o.key)
+	key, err := pemfile.ReadSigner(o.key)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := cli.ReadBounded(o.certificate, cli.MaxKeyFile)
+	raw, err := pemfile.ReadBounded(o.certificate, pemfile.MaxKey)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +220,7 @@ func exchange(request *http.Request) ([]byte, error) {
 		return nil, fmt.Errorf("call the authority: %w", err)
 	}
 	defer answer.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, cli.MaxAnswer))
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, httpapi.MaxResponse))
 	if err != nil {
 		return nil, fmt.Errorf("call the authority: %w", err)
 	}
@@ -244,7 +246,7 @@ func newCAOperatorCallCommand() *cobra.Command {
 			var body []byte
 			if bodyPath != "" {
 				var err error
-				if body, err = cli.ReadBounded(bodyPath, cli.MaxKeyFile); err != nil {
+				if body, err = pemfile.ReadBounded(bodyPath, pemfile.MaxKey); err != nil {
 					return err
 				}
 			}
@@ -376,7 +378,7 @@ func (o *operatorFlags) recovery(cmd *cobra.Command, method, path string, body [
 		return fmt.Errorf("answer: %w", err)
 	}
 	if out != "" && len(info.Enveloped) > 0 {
-		if err := cli.WritePrivate(out, info.Enveloped); err != nil {
+		if err := pemfile.WritePrivate(out, info.Enveloped); err != nil {
 			return err
 		}
 	}

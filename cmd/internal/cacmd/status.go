@@ -9,6 +9,7 @@ import (
 	"github.com/bidseal/bidseal/ca"
 	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/spf13/cobra"
 )
 
@@ -32,7 +33,7 @@ The root's list lives for a year and needs the root's key: sign a new one in tim
 					return err
 				}
 				if out != "" {
-					if err := cli.WritePrivate(out, list.DER); err != nil {
+					if err := pemfile.WritePrivate(out, list.DER); err != nil {
 						return err
 					}
 				}

@@ -15,6 +15,8 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/ca/transparency"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
 )
@@ -56,7 +58,7 @@ func fetchListing(cmd *cobra.Command, base, path, out string, answer any) error 
 	if out == "" {
 		return nil
 	}
-	return cli.WritePrivate(out, append(raw, '\n'))
+	return pemfile.WritePrivate(out, append(raw, '\n'))
 }
 
 func newCATransparencyHeadCommand() *cobra.Command {
@@ -139,7 +141,7 @@ func proveSince(cmd *cobra.Command, base, since, out string) error {
 		return err
 	}
 	if out != "" {
-		if err := cli.WritePrivate(out, append(raw, '\n')); err != nil {
+		if err := pemfile.WritePrivate(out, append(raw, '\n')); err != nil {
 			return err
 		}
 	}
@@ -147,7 +149,7 @@ func proveSince(cmd *cobra.Command, base, since, out string) error {
 }
 
 func readTreeHead(path string) (*transparency.Head, error) {
-	raw, err := cli.ReadBounded(path, cli.MaxKeyFile)
+	raw, err := pemfile.ReadBounded(path, pemfile.MaxKey)
 	if err != nil {
 		return nil, err
 	}
@@ -170,11 +172,11 @@ obtained elsewhere are held against the proof's: two of one size with different 
 			if logKey == "" {
 				return cli.Usagef("--log-key FILE is needed")
 			}
-			key, err := cli.ReadPublicKey(logKey)
+			key, err := pemfile.ReadPublicKey(logKey)
 			if err != nil {
 				return err
 			}
-			raw, err := cli.ReadBounded(args[0], cli.MaxAnswer)
+			raw, err := pemfile.ReadBounded(args[0], httpapi.MaxResponse)
 			if err != nil {
 				return err
 			}

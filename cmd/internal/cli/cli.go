@@ -1,5 +1,5 @@
 // Package cli is what all commands of the binaries have in common: exit codes and how a failure is reported, output as text
-// or JSON, configuration files, secrets, keys and certificates in files, an HTTP client and HTTP servers with limits.
+// or JSON, configuration files, secrets, trust files, an HTTP client and HTTP servers with limits.
 //
 // A command room imports cli and no other room.
 package cli
@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -72,7 +73,7 @@ func KeepHead(path string, head any) error {
 	if err != nil {
 		return fmt.Errorf("encode head: %w", err)
 	}
-	return WritePrivate(path, raw)
+	return pemfile.WritePrivate(path, raw)
 }
 
 // NewLogger logs to stderr, so that stdout stays the command's result.

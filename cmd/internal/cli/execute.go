@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
 )
@@ -28,8 +29,8 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, in io.Read
 		return ExitOK
 	}
 	var usage *usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintf(errOut, "%s\n\n%s", usage.Error(), cmd.UsageString())
+	if errors.As(err, &usage) || errors.Is(err, pemfile.ErrFormat) {
+		fmt.Fprintf(errOut, "%s\n\n%s", err, cmd.UsageString())
 		return ExitUsage
 	}
 	report(cmd, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
@@ -46,7 +47,7 @@ func (t *TrustFlags) Read(cmd *cobra.Command) (*trust.File, error) {
 		}
 	}
 	if len(roots) > 0 {
-		certs, err := ReadCertificates(roots...)
+		certs, err := pemfile.ReadCertificates(roots...)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +59,7 @@ func (t *TrustFlags) Read(cmd *cobra.Command) (*trust.File, error) {
 // IsPEMFile reports whether a file given as --trust holds PEM roots, and says that
 // it is read as --root.
 func IsPEMFile(cmd *cobra.Command, path string) bool {
-	raw, err := ReadBounded(path, trust.MaxFile)
+	raw, err := pemfile.ReadBounded(path, trust.MaxFile)
 	if err != nil || !trust.IsPEM(raw) {
 		return false // whoever reads the file says what is wrong with it
 	}
@@ -68,7 +69,7 @@ func IsPEMFile(cmd *cobra.Command, path string) bool {
 
 // ReadTrustFile reads one trust file.
 func ReadTrustFile(path string) (*trust.File, error) {
-	raw, err := ReadBounded(path, trust.MaxFile)
+	raw, err := pemfile.ReadBounded(path, trust.MaxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -86,5 +87,5 @@ func WriteTrustFile(path string, file *trust.File) error {
 	if err != nil {
 		return err
 	}
-	return WritePrivate(path, raw)
+	return pemfile.WritePrivate(path, raw)
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 )
 
 // The demo on a local network serves TLS, because browsers give the camera and
@@ -123,10 +124,10 @@ func makeLANRoot(certPath, keyPath string, now time.Time) error {
 		return fmt.Errorf("make the TLS root: %w", err)
 	}
 	defer clear(pkcs8)
-	if err := cli.WritePrivate(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})); err != nil {
+	if err := pemfile.WritePrivate(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})); err != nil {
 		return err
 	}
-	return os.WriteFile(certPath, cli.CertificatesPEM([][]byte{der}), 0o644) //nolint:gosec // a certificate is public
+	return os.WriteFile(certPath, pemfile.EncodeCertificates([][]byte{der}), 0o644) //nolint:gosec // a certificate is public
 }
 
 // privateRanges are those of RFC 1918 and the IPv4 loopback.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 )
 
 // demoNet holds the demo's listeners: each part on its own port.
@@ -96,5 +96,5 @@ func (n *demoNet) remember(data string) error {
 	if err != nil {
 		return fmt.Errorf("remember the demo's addresses: %w", err)
 	}
-	return cli.WritePrivate(filepath.Join(data, demoNetFile), raw)
+	return pemfile.WritePrivate(filepath.Join(data, demoNetFile), raw)
 }

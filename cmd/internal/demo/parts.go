@@ -25,6 +25,7 @@ import (
 	"github.com/bidseal/bidseal/cmd/internal/phonecmd"
 	"github.com/bidseal/bidseal/cmd/internal/relaycmd"
 	demoplatform "github.com/bidseal/bidseal/demo-platform"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -103,7 +104,7 @@ func (d *demo) startAuthority(ctx context.Context, g *errgroup.Group) (*ca.Autho
 	if _, err := authority.Life.Reconcile(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(d.path(demoRootFile), cli.CertificatesPEM([][]byte{authority.Folder.Root().Raw}), 0o644); err != nil { //nolint:gosec // a root certificate is public
+	if err := os.WriteFile(d.path(demoRootFile), pemfile.EncodeCertificates([][]byte{authority.Folder.Root().Raw}), 0o644); err != nil { //nolint:gosec // a root certificate is public
 		return nil, fmt.Errorf("write the root: %w", err)
 	}
 	d.serve(ctx, g, "ca", ca.NewHandler(authority, server.Options{}), nil)
@@ -122,7 +123,7 @@ func (d *demo) secret(path string) ([]byte, error) {
 	}
 	defer clear(b)
 	text := []byte(hex.EncodeToString(b))
-	return text, cli.WritePrivate(path, text)
+	return text, pemfile.WritePrivate(path, text)
 }
 
 // trustFile is the one that the authority's ceremony wrote; the relay stands in it,

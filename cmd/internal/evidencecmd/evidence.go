@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	bidseal "github.com/bidseal/bidseal/sdk"
 	"github.com/bidseal/bidseal/trust"
@@ -116,7 +117,7 @@ authority's certificate has to stand under the roots given. A file that has a ti
 			if err != nil {
 				return err
 			}
-			if err := cli.WritePrivate(out, file); err != nil {
+			if err := pemfile.WritePrivate(out, file); err != nil {
 				return err
 			}
 			return cli.Emit(cmd, report, func(w io.Writer) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca/realname"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/spf13/cobra"
 )
 
@@ -74,7 +75,7 @@ Interrupted, run it again with the same token.`,
 			if tokenFile == "" {
 				return cli.Usagef("--token FILE is needed")
 			}
-			token, err := cli.ReadBounded(tokenFile, realname.MaxToken)
+			token, err := pemfile.ReadBounded(tokenFile, realname.MaxToken)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/keystore"
 	"github.com/bidseal/bidseal/app/core/storage"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/spf13/cobra"
 )
@@ -88,7 +89,7 @@ stands in the file: a first certificate, a renewal or change of name (on the pho
 			case cli.IsPEMFile(cmd, trustFile):
 				anchors = append(anchors, trustFile)
 			default:
-				raw, err := cli.ReadBounded(trustFile, trust.MaxFile)
+				raw, err := pemfile.ReadBounded(trustFile, trust.MaxFile)
 				if err != nil {
 					return err
 				}
@@ -115,7 +116,7 @@ stands in the file: a first certificate, a renewal or change of name (on the pho
 }
 
 func phoneEnrol(cmd *cobra.Command, codeFile, passwordFile string, setup core.Setup) error {
-	raw, err := cli.ReadBounded(codeFile, core.MaxEnrolmentFile)
+	raw, err := pemfile.ReadBounded(codeFile, core.MaxEnrolmentFile)
 	if err != nil {
 		return err
 	}
@@ -211,7 +212,7 @@ func newPhoneRecordsCommand() *cobra.Command {
 
 // readCertificateFile reads one certificate, DER or PEM.
 func readCertificateFile(name string) ([]byte, error) {
-	raw, err := cli.ReadBounded(name, 64<<10)
+	raw, err := pemfile.ReadBounded(name, 64<<10)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/bidseal/bidseal/app/core/picture"
 	"github.com/bidseal/bidseal/ca/assistapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -122,7 +123,7 @@ func codeText(code string) (string, error) {
 	if strings.HasPrefix(code, "https://") || strings.HasPrefix(code, "http://") {
 		return code, nil
 	}
-	raw, err := cli.ReadBounded(code, picture.MaxBytes)
+	raw, err := pemfile.ReadBounded(code, picture.MaxBytes)
 	if err != nil {
 		return "", err
 	}

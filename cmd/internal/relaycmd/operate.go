@@ -15,6 +15,8 @@ import (
 
 	"github.com/bidseal/bidseal/ca/caapi"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -146,7 +148,7 @@ func (o Init) Make(believed *trust.File) error {
 		name string
 		data []byte
 	}{{trust.FileName, raw}, {relayKeyFile, private}, {relayPublicFile, public}, {ConfigFile, text}} {
-		if err := cli.WritePrivate(filepath.Join(o.Dir, f.name), f.data); err != nil {
+		if err := pemfile.WritePrivate(filepath.Join(o.Dir, f.name), f.data); err != nil {
 			return err
 		}
 	}
@@ -159,7 +161,7 @@ func newLedgerKey() (key crypto.PublicKey, private, public []byte, err error) {
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("draw ledger key: %w", err)
 	}
-	private, err = cli.PrivateKeyPEM(drawn)
+	private, err = pemfile.EncodePrivateKey(drawn)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -167,7 +169,7 @@ func newLedgerKey() (key crypto.PublicKey, private, public []byte, err error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return drawn.Public(), private, cli.PublicKeyPEM(spki), nil
+	return drawn.Public(), private, pemfile.EncodePublicKey(spki), nil
 }
 
 // rootsAndPassKey name an authority from before there were trust files.
@@ -180,7 +182,7 @@ func (o *rootsAndPassKey) file(ctx context.Context) (*trust.File, error) {
 	if (o.passKey == "") == (o.authority == "") {
 		return nil, cli.Usagef("with --root one of --pass-key and --ca is needed")
 	}
-	roots, err := cli.ReadCertificates(o.roots...)
+	roots, err := pemfile.ReadCertificates(o.roots...)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +199,7 @@ func (o *rootsAndPassKey) file(ctx context.Context) (*trust.File, error) {
 // one of the given roots.
 func (o *rootsAndPassKey) key(ctx context.Context, roots []*smx509.Certificate) (crypto.PublicKey, error) {
 	if o.passKey != "" {
-		return cli.ReadPublicKey(o.passKey)
+		return pemfile.ReadPublicKey(o.passKey)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.authority+caapi.PathInfo, nil)
 	if err != nil {
@@ -208,7 +210,7 @@ func (o *rootsAndPassKey) key(ctx context.Context, roots []*smx509.Certificate) 
 		return nil, protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
 	var info caapi.Info
-	if err := cli.DecodeAnswer(resp, &info); err != nil {
+	if err := httpapi.DecodeResponse(resp, &info); err != nil {
 		return nil, err
 	}
 	for _, root := range roots {
@@ -231,7 +233,7 @@ func newRelayVerifyLogCommand(flags *relayFlags) *cobra.Command {
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return flags.withStore(cmd, func(config Config, store *sqlstore.Store) error {
-				key, err := cli.ReadSigner(config.path(config.LedgerKey))
+				key, err := pemfile.ReadSigner(config.path(config.LedgerKey))
 				if err != nil {
 					return err
 				}
@@ -261,7 +263,7 @@ func readLedgerHead(path string) (*relay.LedgerHead, error) {
 	if path == "" {
 		return nil, nil
 	}
-	raw, err := cli.ReadBounded(path, cli.MaxKeyFile)
+	raw, err := pemfile.ReadBounded(path, pemfile.MaxKey)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +301,7 @@ func newRelayPlatformAddCommand(flags *relayFlags) *cobra.Command {
 				return cli.Usagef("--keep is more than 0 and at most %s", protocol.MaxKeepLimit)
 			}
 			return flags.withStore(cmd, func(config Config, store *sqlstore.Store) error {
-				raw, err := cli.ReadBounded(file, protocol.MaxJSON)
+				raw, err := pemfile.ReadBounded(file, protocol.MaxJSON)
 				if err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/redisstore"
 	"github.com/bidseal/bidseal/relay/sqlstore"
@@ -111,7 +112,7 @@ func (c Config) redisTLS() (*tls.Config, error) {
 	}
 	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: r.ServerName}
 	if r.CAFile != "" {
-		raw, err := cli.ReadBounded(c.path(r.CAFile), maxRedisRoots)
+		raw, err := pemfile.ReadBounded(c.path(r.CAFile), maxRedisRoots)
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/relay/sqlstore"
 	"github.com/bidseal/bidseal/trust"
@@ -147,13 +148,13 @@ func (c Config) believed() (*trust.File, error) {
 	for i, name := range c.Roots {
 		files[i] = c.path(name)
 	}
-	roots, err := cli.ReadCertificates(files...)
+	roots, err := pemfile.ReadCertificates(files...)
 	if err != nil {
 		return nil, err
 	}
 	authority := trust.DocumentationAuthority(roots...)
 	for _, name := range c.PassKeys {
-		key, err := cli.ReadPublicKey(c.path(name))
+		key, err := pemfile.ReadPublicKey(c.path(name))
 		if err != nil {
 			return nil, err
 		}
@@ -262,7 +263,7 @@ func NewNode(ctx context.Context, config Config, store *sqlstore.Store, state re
 	if err != nil {
 		return nil, err
 	}
-	key, err := cli.ReadSigner(config.path(config.LedgerKey))
+	key, err := pemfile.ReadSigner(config.path(config.LedgerKey))
 	if err != nil {
 		return nil, err
 	}

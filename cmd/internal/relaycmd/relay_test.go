@@ -22,6 +22,7 @@ import (
 
 	"github.com/bidseal/bidseal/ca/catest"
 	"github.com/bidseal/bidseal/cmd/internal/cli"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/relay"
 	"github.com/bidseal/bidseal/trust"
@@ -60,8 +61,8 @@ func newRelayFolder(t *testing.T) relayFolder {
 	fatal(t, err)
 	files := t.TempDir()
 	rootFile, passFile := filepath.Join(files, "root.pem"), filepath.Join(files, "pass.pem")
-	fatal(t, os.WriteFile(rootFile, cli.CertificatesPEM([][]byte{der}), 0o600))
-	fatal(t, os.WriteFile(passFile, cli.PublicKeyPEM(spki), 0o600))
+	fatal(t, os.WriteFile(rootFile, pemfile.EncodeCertificates([][]byte{der}), 0o600))
+	fatal(t, os.WriteFile(passFile, pemfile.EncodePublicKey(spki), 0o600))
 	f.run(t, cli.ExitOK, "init", "--dir", f.dir, "--origin", "http://127.0.0.1:8401", "--root", rootFile, "--pass-key", passFile)
 	return f
 }
@@ -113,7 +114,7 @@ func TestRelayInitAddsItselfToTheTrustFile(t *testing.T) {
 	f := relayFolder{dir: filepath.Join(t.TempDir(), "relay")}
 	f.config = filepath.Join(f.dir, ConfigFile)
 	f.run(t, cli.ExitOK, "init", "--dir", f.dir, "--origin", "http://127.0.0.1:8401", "--trust", believed)
-	ledger, err := cli.ReadPublicKey(filepath.Join(f.dir, relayPublicFile))
+	ledger, err := pemfile.ReadPublicKey(filepath.Join(f.dir, relayPublicFile))
 	fatal(t, err)
 	for _, path := range []string{believed, filepath.Join(f.dir, trust.FileName)} {
 		file, err := cli.ReadTrustFile(path)

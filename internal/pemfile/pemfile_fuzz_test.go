@@ -1,4 +1,4 @@
-package cli
+package pemfile_test
 
 import (
 	"crypto/rand"
@@ -7,19 +7,19 @@ import (
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/catest"
+	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/emmansun/gmsm/sm2"
 )
 
-// FuzzFiles: every kind of file that any command is given is read whole or refused; none brings the process down, and
-// what is taken can be used.
+// FuzzFiles: a file of any content is read whole or refused; none brings the process down, and what is taken can be used.
 // Slow.
 func FuzzFiles(f *testing.F) {
 	key, err := sm2.GenerateKey(rand.Reader)
 	if err != nil {
 		f.Fatal(err)
 	}
-	private, err := PrivateKeyPEM(key)
+	private, err := pemfile.EncodePrivateKey(key)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func FuzzFiles(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range [][]byte{
-		private, PublicKeyPEM(spki), CertificatesPEM([][]byte{catest.New(f, catest.Options{}).Folder.Root().Raw}),
+		private, pemfile.EncodePublicKey(spki), pemfile.EncodeCertificates([][]byte{catest.New(f, catest.Options{}).Folder.Root().Raw}),
 	} {
 		f.Add(seed)
 	}
@@ -37,15 +37,15 @@ func FuzzFiles(f *testing.F) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if public, err := ReadPublicKey(path); err == nil {
+		if public, err := pemfile.ReadPublicKey(path); err == nil {
 			if _, err := protocol.MarshalKey(public); err != nil {
 				t.Fatalf("a public key that cannot be written: %v", err)
 			}
 		}
-		if signer, err := ReadSigner(path); err == nil && signer.Public() == nil {
+		if signer, err := pemfile.ReadSigner(path); err == nil && signer.Public() == nil {
 			t.Fatal("a key without a public half")
 		}
-		if certs, err := ReadCertificates(path); err == nil && len(certs) == 0 {
+		if certs, err := pemfile.ReadCertificates(path); err == nil && len(certs) == 0 {
 			t.Fatal("no certificate, and no error")
 		}
 	})
