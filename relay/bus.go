@@ -15,7 +15,7 @@ type Wake struct {
 }
 
 // Bus carries wake-ups between the nodes of a relay, and nothing else: it may
-// lose, repeat and reorder them. Whoever waits joins first and then reads the
+// lose, repeat and reorder them. A waiter joins first and then reads the
 // state, and reads it again after a Resync; state never travels through a bus.
 //
 // A backend whose Store announces changes by itself (a script that moves the
@@ -30,7 +30,7 @@ type Bus interface {
 	// challenge (protocol.CID.String) or a platform ("platform:" + id). They are
 	// called for the first waiter and after the last one, and may overtake each
 	// other: a bus that drops a topic on Leave asks Receiver.Waiting afterwards
-	// and joins again where it answers true.
+	// and joins again where it returns true.
 	Join(ctx context.Context, topic string) error
 	Leave(ctx context.Context, topic string) error
 }

@@ -7,7 +7,7 @@
 // protocol.Progress and stored by State.Swap, a compare-and-swap on the
 // revision; a lost swap reads again. Ends of claims are decided by Outcomes, one
 // SQL insert unique by cid, with receipt and ledger entry. Every call may be
-// repeated: the answer is that of the first.
+// repeated and returns what the first returned.
 //
 // What to bring: State, Nonces, Counters, Outcomes and Directory (relay/sqlstore is
 // all of them in one database) and a Bus (NewLocalBus for one node).
@@ -29,8 +29,8 @@
 //
 // A WebSocket feed starts with the platform's FeedHello; the relay then sends
 // FeedPages, the first one at once, even when it is empty. A page's WebSocket
-// starts with its WatchBody; the relay answers the newest state at once and each
-// newer one as it comes, WatchState frames. Neither peer sends anything else. The relay
+// starts with its WatchBody; the relay sends the newest state at once and each
+// newer one as it comes, as WatchState frames. Neither peer sends anything else. The relay
 // closes with 1008 and an error code as the reason where it refuses, with 1013
 // where coming back helps, and with 1012 and the reason "retry_ms=N" when it drains.
 //

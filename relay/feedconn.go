@@ -53,7 +53,7 @@ func (f *feedConn) pump() {
 		if err != nil {
 			f.relay.log.LogAttrs(context.Background(), slog.LevelDebug, "feed ends", slog.String("platform", f.platform.ID), slog.Any("error", err))
 			f.Shut(wire.CloseTryAgain, string(protocol.CodeUnavailable))
-			return // stays pumpRunning: nobody starts it again
+			return // stays pumpRunning, so it is not started again
 		}
 		if more {
 			continue

@@ -17,7 +17,7 @@ func newGate(concurrent, queue int) *gate {
 	return &gate{slots: make(chan struct{}, concurrent), tickets: make(chan struct{}, concurrent+queue)}
 }
 
-// do runs f in a slot. Error: CodeOverloaded, what f answers, or ctx's.
+// do runs f in a slot. Error: CodeOverloaded, what f returns, or ctx's.
 func (g *gate) do(ctx context.Context, f func() error) error {
 	select {
 	case g.tickets <- struct{}{}:

@@ -117,7 +117,7 @@ func number(values url.Values, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, protocol.Errorf(protocol.CodeMalformed, "query parameter %s is no number", name)
+		return 0, protocol.Errorf(protocol.CodeMalformed, "query parameter %s is not a number", name)
 	}
 	return n, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// isPhone and isPlatform tell who calls. Whoever claims to be both is nobody.
+// isPhone and isPlatform tell who calls. A call with both credentials is rejected.
 func isPhone(c *gin.Context) bool {
 	return c.GetHeader(protocol.HeaderPass) != "" && c.GetHeader("Signature-Input") == ""
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // phoneCall authenticates a phone's call about one challenge, reads the body
-// into B and answers what do says.
+// into B and responds with what do returns.
 func phoneCall[B, A any](r *Relay, c *gin.Context, limit int64, do func(context.Context, *phone, protocol.CID, B) (A, error)) {
 	ph, raw, err := r.asPhone(c, limit)
 	if err != nil {

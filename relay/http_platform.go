@@ -9,7 +9,7 @@ import (
 )
 
 // platformCall authenticates a platform's call about one challenge, reads the
-// body into B and answers what do says.
+// body into B and responds with what do returns.
 func platformCall[B any](r *Relay, c *gin.Context, limit int64, do func(context.Context, *platformKey, protocol.CID, B) (protocol.ChallengeState, error)) {
 	p, raw, err := r.asPlatform(c, limit)
 	if err != nil {
@@ -114,7 +114,7 @@ func (r *Relay) onRead(c *gin.Context) {
 	r.answer(c, state, err)
 }
 
-// reader authenticates the caller and answers how it may read.
+// reader authenticates the caller and returns how it may read.
 func (r *Relay) reader(c *gin.Context) (func(context.Context, protocol.CID) (Challenge, error), error) {
 	if isPhone(c) {
 		ph, _, err := r.asPhone(c, 0)

@@ -79,7 +79,7 @@ func (r *Relay) onWatchSocket(c *gin.Context) {
 	}
 }
 
-// pageOrigin reads the Origin, empty where the caller is no browser. At this
+// pageOrigin reads the Origin, empty if the caller is not a browser. At this
 // point only origins that no platform has are refused; the challenge's platform
 // is known after the first frame.
 func (r *Relay) pageOrigin(c *gin.Context) (string, error) {

@@ -15,8 +15,8 @@ import (
 // is that of the change, 0 where it is not known.
 type waiter interface{ wake(rev int64) }
 
-// hub knows the waiters of this node. Whoever waits registers first and reads
-// the state then, so that no change falls between the two.
+// hub knows the waiters of this node. A waiter registers first and then reads
+// the state, so that no change falls between the two.
 type hub struct {
 	bus    Bus
 	seed   maphash.Seed
@@ -104,7 +104,7 @@ func (h *hub) leave(t topic, w waiter) {
 	}
 	s.mu.Unlock()
 	if last {
-		// Nobody is left to hear about a failure; the backend forgets by itself.
+		// There is no caller to report a failure to; the backend lets the topic expire.
 		_ = h.bus.Leave(context.Background(), t.String())
 	}
 }

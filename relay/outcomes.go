@@ -16,7 +16,7 @@ import (
 // As in State every operation may be repeated, and one that failed may have
 // happened.
 type Outcomes interface {
-	// End decides a challenge by one insert that is unique by cid and answers
+	// End decides a challenge by one insert that is unique by cid and returns
 	// the end that stands: the given one, or the one that was there before, be it
 	// the same or another (End.Same tells). The caller has checked state, device
 	// and claim. In the same transaction the receipt is entered into the ledger,
@@ -92,7 +92,7 @@ type End struct {
 }
 
 // Same reports whether two ends say the same of one challenge, so that a
-// repeated call gets the answer of the first.
+// repeated call returns what the first returned.
 func (e End) Same(other End) bool {
 	return e.CID == other.CID && e.Platform == other.Platform && e.State == other.State && e.Code == other.Code &&
 		e.Device == other.Device && e.ClaimSeq == other.ClaimSeq && protocol.Equal(e.Digest, other.Digest)

@@ -14,8 +14,8 @@ import (
 // backgroundTime bounds work that no caller waits for.
 const backgroundTime = 10 * time.Second
 
-// watched checks the secret of a page and answers the challenge. Unknown id and
-// wrong secret answer alike.
+// watched checks the secret of a page and returns the challenge. Unknown id and
+// wrong secret cannot be told apart.
 func (r *Relay) watched(ctx context.Context, b protocol.WatchBody, origin string) (Challenge, error) {
 	c, err := r.cfg.State.Get(ctx, b.CID)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// What a phone can do. Every call may be repeated with the same answer.
+// What a phone can do. Every call can be repeated with the same result.
 
 // phone is an authenticated device.
 type phone struct {
@@ -66,7 +66,7 @@ type Counters interface {
 }
 
 // checkClaimKey compares in constant time; wrong keys count for the device, so
-// that nobody can lock a challenge for others.
+// that one device cannot lock a challenge for others.
 func (r *Relay) checkClaimKey(ctx context.Context, ph *phone, c Challenge, kClaim []byte) error {
 	if protocol.Equal(protocol.H(kClaim), c.HClaim) {
 		return nil
@@ -173,7 +173,7 @@ func (r *Relay) result(ctx context.Context, ph *phone, cid protocol.CID, b proto
 	return answer(c), err
 }
 
-// repeated answers a result whose challenge the Store no longer has.
+// repeated replies to a result whose challenge the Store no longer has.
 func (r *Relay) repeated(ctx context.Context, ph *phone, cid protocol.CID, digest []byte, missing error) (protocol.ResultAnswer, error) {
 	if protocol.CodeOf(missing) != protocol.CodeNotFound {
 		return protocol.ResultAnswer{}, missing
@@ -242,7 +242,7 @@ func (r *Relay) phoneEnds(ctx context.Context, ph *phone, cid protocol.CID, seq 
 	return answer(c), err
 }
 
-// readByPhone answers the state to the device that holds or held the claim.
+// readByPhone returns the state to the device that holds or held the claim.
 func (r *Relay) readByPhone(ctx context.Context, ph *phone, cid protocol.CID) (Challenge, error) {
 	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {

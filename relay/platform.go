@@ -6,7 +6,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// What a platform can do. Every call may be repeated with the same answer.
+// What a platform can do. Every call can be repeated with the same result.
 
 // create makes a challenge; raw is the exact body, its digest the idempotency check.
 func (r *Relay) create(ctx context.Context, p *platformKey, cid protocol.CID, raw []byte) (protocol.ChallengeState, error) {
@@ -111,7 +111,7 @@ func (r *Relay) ack(ctx context.Context, p *platformKey, cid protocol.CID, b pro
 	})
 }
 
-// read answers the state to the platform that made the challenge.
+// read returns the state to the platform that made the challenge.
 func (r *Relay) read(ctx context.Context, p *platformKey, cid protocol.CID) (Challenge, error) {
 	c, err := r.cfg.State.Get(ctx, cid)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/bidseal/bidseal/relay"
 )
 
-// Every visitor of a sign-in page holds a watch secret. With one of them nobody
-// takes the waiting places of everybody else: long-polls count like sockets.
+// Every visitor of a sign-in page holds a watch secret. One of them must
+// not suffice to take every waiting place: long-polls count like sockets.
 func TestPollersOfOneChallengeAreBounded(t *testing.T) {
 	w := newWorld(t, func(c *relay.Config) { c.Limits.WatchesPerCID = 1 })
 	c := w.platform.created(protocol.KindLogin, false)

@@ -103,7 +103,7 @@ func (r *Relay) endUnclaimed(ctx context.Context, old, next Challenge) (Challeng
 }
 
 // follow brings a state that lags behind to the end that stands in Outcomes, and
-// answers ErrConflict: the caller's step then runs on the true state.
+// returns ErrConflict: the caller's step then runs on the true state.
 func (r *Relay) follow(ctx context.Context, c Challenge, won End) (Challenge, error) {
 	stored, err := r.cfg.State.Swap(ctx, c.Rev, won.apply(c))
 	if err != nil {
@@ -117,8 +117,8 @@ func (r *Relay) follow(ctx context.Context, c Challenge, won End) (Challenge, er
 }
 
 // apply is the state that an end means. Where another platform had used the cid
-// before, the challenge is over and nothing of that end is told: whoever saw a
-// code knows its cid and can register it once the Store has forgotten it.
+// before, the challenge is over and nothing of that end is revealed: anyone who saw
+// the code knows its cid and can register it once the Store has forgotten it.
 func (e End) apply(c Challenge) Challenge {
 	p := &c.Progress
 	if e.Platform != c.Platform {

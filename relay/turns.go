@@ -16,13 +16,13 @@ type turns struct {
 }
 
 type turn struct {
-	free    chan struct{} // holds one token while nobody has the turn
+	free    chan struct{} // holds one token while the turn is free
 	waiting int
 }
 
 func newTurns() *turns { return &turns{held: map[protocol.CID]*turn{}} }
 
-// take waits for the turn and answers how to pass it on.
+// take waits for the turn and returns the function that passes it on.
 func (t *turns) take(ctx context.Context, cid protocol.CID) (pass func(), err error) {
 	t.mu.Lock()
 	one := t.held[cid]

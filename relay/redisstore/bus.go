@@ -187,8 +187,8 @@ func (b *Bus) renew(ctx context.Context, r relay.Receiver) (lost bool, err error
 	return lost, errors.Join(err, b.drop(ctx, r, idle))
 }
 
-// drop takes topics off that nobody waits for any more, and registers again where
-// somebody came meanwhile.
+// drop removes topics without waiters, and registers those again that got a waiter
+// meanwhile.
 func (b *Bus) drop(ctx context.Context, r relay.Receiver, idle []string) error {
 	b.mu.Lock()
 	for _, topic := range idle {
@@ -229,11 +229,11 @@ func (b *Bus) Join(ctx context.Context, topic string) error {
 	return nil
 }
 
-// Leave does nothing at once: the next renewal drops what nobody waits for.
+// Leave does nothing at once: the next renewal drops topics without waiters.
 func (b *Bus) Leave(context.Context, string) error { return nil }
 
 // register enters this node as a watcher and says whether it was missing
-// somewhere. Several times are once.
+// somewhere. It is idempotent.
 func (b *Bus) register(ctx context.Context, topics []string) (missing bool, err error) {
 	now := time.Now()
 	names := make([]string, 0, len(topics))

@@ -19,7 +19,7 @@ func (k keys) nonce(nonce string) string     { return string(k) + ":nonce:" + no
 func (k keys) hit(key string) string         { return string(k) + ":hit:" + key }   // hash
 func (k keys) channel(node string) string    { return string(k) + ":node:" + node } // pub/sub
 
-// of answers a key of a platform. The id is escaped, so that no brace of its own
+// of returns a key of a platform. The id is escaped, so that no brace of its own
 // ends the tag.
 func (k keys) of(platform, what string) string {
 	return string(k) + ":{p:" + url.PathEscape(platform) + "}:" + what

@@ -87,8 +87,8 @@ func (s *Store) ID(ctx context.Context) (string, error) {
 	return old, nil
 }
 
-// putOnce sets a key where it is not set and answers what was there, redis.Nil
-// for nothing. Repeated it answers the value that was set first.
+// putOnce sets a key where it is not set and returns what was there, redis.Nil
+// for nothing. Repeated it returns the value that was set first.
 func (s *Store) putOnce(ctx context.Context, c redis.Cmdable, key, value string, life time.Duration) *redis.StatusCmd {
 	return c.SetArgs(ctx, key, value, redis.SetArgs{Mode: "NX", Get: true, TTL: life})
 }
@@ -124,7 +124,7 @@ func (s *Store) at(ctx context.Context, cid protocol.CID, read func(platform str
 	return read(platform)
 }
 
-// platformOf answers the platform of a cid. relay.ErrNotFound.
+// platformOf returns the platform of a cid. relay.ErrNotFound.
 func (s *Store) platformOf(ctx context.Context, cid protocol.CID) (string, error) {
 	if platform, ok := s.homes.get(cid); ok {
 		return platform, nil

@@ -104,5 +104,5 @@ type scanner interface{ Scan(dest ...any) error }
 
 type failed struct{ err error }
 
-// Scan answers the failure.
+// Scan returns the failure.
 func (f failed) Scan(...any) error { return f.err }

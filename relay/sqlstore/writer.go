@@ -12,10 +12,10 @@ import (
 const maxBatch = 128
 
 // op is one write. run is called within a transaction, under a savepoint; what
-// it answers as late runs after all operations of the batch, when the ledger is
+// it returns as late runs after all operations of the batch, when the ledger is
 // at hand. Both may run again where a batch failed as a whole.
 type op struct {
-	ctx  context.Context // the caller's: an operation nobody waits for any more is not begun
+	ctx  context.Context // the caller's: an operation whose caller is gone is not begun
 	run  func(tx *txn) (late, error)
 	late late
 	err  error

@@ -58,7 +58,7 @@ func (s *Store) stored(t *testing.T) []string {
 }
 
 // TestBatch: the second parts run after all first parts, a refused operation
-// leaves nothing, one without a caller is not begun, and nobody is answered
+// leaves nothing, one without a caller is not begun, and no caller gets a result
 // before the commit.
 func TestBatch(t *testing.T) {
 	s := idle(t)

@@ -10,10 +10,10 @@ import (
 	"github.com/bidseal/bidseal/relay"
 )
 
-// ErrLost is what Lossy answers in place of the truth.
+// ErrLost is what Lossy returns in place of the truth.
 var ErrLost = errors.New("the answer was lost")
 
-// Lossy is a backend whose writes happen although it answers ErrLost: what a
+// Lossy is a backend whose writes happen although it returns ErrLost: what a
 // timeout looks like. It is not Joint, so that a relay on it takes the two steps
 // of backends in two databases.
 type Lossy struct {

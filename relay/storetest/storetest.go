@@ -182,7 +182,7 @@ func device(n int) string {
 	return string([]byte{'0' + byte(n/10%10), '0' + byte(n%10)}) + "3456789abcdef0123456789abcdef000"[:30]
 }
 
-// race runs n functions at the same time and answers their errors.
+// race runs n functions at the same time and returns their errors.
 func race(n int, run func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})

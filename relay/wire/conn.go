@@ -47,7 +47,7 @@ var ErrNoFirstFrame = errors.New("no first frame")
 const MaxMessage = 1024
 
 // Conn is a WebSocket connection. One goroutine reads; writers come from
-// elsewhere and take turns by mu. There is no queue: who writes, writes to the
+// elsewhere and take turns by mu. There is no queue: a writer writes to the
 // socket, at once or with a deadline.
 type Conn struct {
 	Net    net.Conn // set before use

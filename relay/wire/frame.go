@@ -94,7 +94,7 @@ type clientFrame struct {
 	payload []byte
 }
 
-// next answers the next frame, reading where it is not there yet; payloads are
+// next returns the next frame, reading where it is not there yet; payloads are
 // limited to limit bytes. The error is a *FrameError or the connection's.
 func (in *inbound) next(from net.Conn, limit int) (clientFrame, error) {
 	in.have = copy(in.buf, in.buf[in.taken:in.have])
@@ -116,7 +116,7 @@ func (in *inbound) next(from net.Conn, limit int) (clientFrame, error) {
 	}
 }
 
-// pending answers whether a whole frame is there without reading.
+// pending returns whether a whole frame is there without reading.
 func (in *inbound) pending(limit int) bool {
 	f := append([]byte(nil), in.buf[in.taken:in.have]...) // parsing unmasks in place
 	_, size, err := parseFrame(f, limit)
@@ -180,7 +180,7 @@ func checkHeader(first, second byte, f clientFrame) error {
 	return nil
 }
 
-// closeCodeOf is the code that answers a close frame: its own, where it may
+// closeCodeOf is the code to reply with to a close frame: its own, where it may
 // stand on the wire.
 func closeCodeOf(payload []byte) int {
 	if len(payload) == 0 {

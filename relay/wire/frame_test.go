@@ -35,7 +35,7 @@ func masked(op byte, final bool, payload []byte) []byte {
 }
 
 // talk has a connection read what a client writes in pieces of the given size;
-// answers ends it and says what the client got.
+// returns ends it and says what the client got.
 func talk(t *testing.T, piece int, frames ...[]byte) (c *Conn, answers func() []byte) {
 	t.Helper()
 	ours, theirs := net.Pipe()

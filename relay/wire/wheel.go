@@ -100,7 +100,7 @@ func (w *Wheel) CloseAll(ctx context.Context) {
 			return nil
 		})
 	}
-	_ = group.Wait() // that a connection was closed already is no failure
+	_ = group.Wait() // a connection that is already closed is not a failure
 }
 
 // closers is how many connections are closed at a time: one whose peer does not

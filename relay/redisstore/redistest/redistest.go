@@ -136,7 +136,7 @@ func (s *Server) Again(t testing.TB) {
 	}
 }
 
-// Do runs one command by redis-cli and answers what it printed, without the last
+// Do runs one command by redis-cli and returns what it printed, without the last
 // line feed.
 func (s *Server) Do(t testing.TB, args ...string) string {
 	t.Helper()
