@@ -219,9 +219,9 @@ func (ch *Challenge) deliver(e Event) {
 	ch.events <- e
 }
 
-// Wait returns the verified login, once: whoever gets it has consumed it, and
-// the relay is told after that. Errors carry the code of the end;
-// ErrResultConsumed where somebody else got it.
+// Wait returns the verified login, once: the call that returns it has
+// consumed it, and the relay is told after that. Errors carry the code of the end;
+// ErrResultConsumed if another caller got it.
 func (ch *Challenge) Wait(ctx context.Context) (*Login, error) {
 	changes, stop := ch.client.hub.subscribe(ch.id)
 	defer stop()

@@ -33,7 +33,7 @@ func (p *pageRequest) cookiePrefix() string {
 	return cookieNamePlain
 }
 
-// readCookies answers what the browser holds of the form of b.
+// readCookies returns what the browser holds of the form of b.
 func (p *pageRequest) readCookies() [][]byte {
 	var held [][]byte
 	for _, cookie := range p.Cookies() {
@@ -79,7 +79,7 @@ type browser struct {
 
 func browserKey(b []byte) string { return "b/" + hex.EncodeToString(protocol.H(b)) }
 
-// bind answers H(b) of a cookie that the browser holds and sets one where it has
+// bind returns H(b) of a cookie that the browser holds and sets one where it has
 // none that we gave out: a value that somebody planted is never taken.
 func (h *loginHandler) bind(p *pageRequest) ([]byte, error) {
 	for _, b := range p.held {

@@ -45,7 +45,7 @@ func (c *Client) start(ctx context.Context, terms loginTerms, browser []byte) (*
 	return s, o, nil
 }
 
-// abandon ends a challenge that nobody got to see.
+// abandon ends a challenge that was never shown.
 func (c *Client) abandon(ctx context.Context, cid protocol.CID) error {
 	_, err := c.change(ctx, cid, func(o *openChallenge) (bool, error) {
 		o.End, o.Settled = &ending{Code: protocol.CodeCanceled}, true
@@ -160,8 +160,8 @@ func (o *openChallenge) createBody() ([]byte, error) {
 // sweeper goes on.
 const registerTries = 3
 
-// register tells the relay. An answer that got lost is no harm: the same bytes
-// are sent again.
+// register tells the relay. A lost response does no harm: the same bytes are sent
+// again.
 func (c *Client) register(ctx context.Context, cid protocol.CID) (*stored[openChallenge], error) {
 	o, err := get[openChallenge](ctx, c.vault, challengeKey(cid))
 	if err != nil {

@@ -162,7 +162,7 @@ func TestPageSignsIn(t *testing.T) {
 	}
 }
 
-// A result is collected by the browser that started it, by nobody else.
+// A result is collected by the browser that started it, and by no other.
 func TestPageOtherBrowser(t *testing.T) {
 	ctx, env := testContext(t), sdktest.New(t)
 	var commits counter
@@ -334,7 +334,7 @@ func untilPage(t *testing.T, p *page, v *answer, fits func() bool) {
 	}
 }
 
-// While the platform commits nobody cancels: the answer would be untrue.
+// While the platform commits, a challenge cannot be canceled: the response would be untrue.
 func TestPageNotMeDuringCommit(t *testing.T) {
 	ctx, env := testContext(t), sdktest.New(t)
 	var p *page

@@ -100,7 +100,7 @@ func TestHostileReplayedResult(t *testing.T) {
 }
 
 // A relay that hands the same result out again gets the same verdict, and
-// nobody signs in twice.
+// does not sign in twice.
 func TestHostileRedelivery(t *testing.T) {
 	h := newHostile(t)
 	ch := h.login(bidseal.LoginOptions{})
@@ -321,7 +321,7 @@ func TestRevokedCertificate(t *testing.T) {
 }
 
 // A good answer that the phone staples does not help where our own question
-// says revoked; where nobody answers us, a fresh one does.
+// says revoked; if no responder replies, a fresh one does.
 func TestStaple(t *testing.T) {
 	h := newHostile(t)
 	staple, err := h.env.Authority.OCSP(h.ctx, h.phone.Certificate(), h.env.Authority.Issuing())

@@ -20,7 +20,7 @@ const (
 	graceTime = 3 * time.Second
 )
 
-// unackedAt is when nobody may collect the result any more.
+// unackedAt is when the result can no longer be collected.
 func (o *openChallenge) unackedAt() time.Time {
 	return time.Unix(o.RequestExp, 0).Add(protocol.UnackedAfter)
 }
@@ -47,8 +47,8 @@ func (o *openChallenge) nextDue(now time.Time) time.Time {
 	return now.Add(lookAgain)
 }
 
-// expires is when the challenge may be forgotten: soon where nobody ever signed,
-// after the relay's redeliveries where somebody did.
+// expires is when the challenge may be forgotten: soon if there is no
+// verdict, after the relay's redeliveries if there is one.
 func (o *openChallenge) expires() time.Time {
 	if o.Verdict != nil {
 		return o.unackedAt().Add(retention)
@@ -71,8 +71,8 @@ func (c *Client) change(ctx context.Context, cid protocol.CID, alter func(*openC
 	return o, err
 }
 
-// forget drops what is of no more use: once a result was judged, or none can
-// come, nobody needs to open its box; once it was collected the platform has the
+// forget drops what is no longer needed: once a result was judged, or none can
+// come, its box is not opened again; once it was collected the platform has the
 // evidence.
 func (o *openChallenge) forget() {
 	if o.Verdict != nil || o.Settled {

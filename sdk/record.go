@@ -246,7 +246,7 @@ func swap[T any](ctx context.Context, v *vault, s *stored[T]) error {
 const maxSwaps = 32
 
 // update reads a record, lets change alter it, and swaps it in; where another
-// node was faster it starts again. change answers whether there is anything to
+// node was faster it starts again. change returns whether there is anything to
 // store.
 func update[T any](ctx context.Context, v *vault, key string, change func(*stored[T]) (bool, error)) (*stored[T], error) {
 	for range maxSwaps {

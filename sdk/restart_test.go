@@ -140,7 +140,7 @@ func TestOneRenewal(t *testing.T) {
 	}
 }
 
-// A verdict that nobody collects ends a minute after the request.
+// A verdict that is not collected ends a minute after the request.
 func TestUncollected(t *testing.T) {
 	ctx, env := testContext(t), sdktest.New(t)
 	ch := begin(t, ctx, env.Client(), bidseal.LoginOptions{})

@@ -103,7 +103,7 @@ func (c *Client) judge(ctx context.Context, o *openChallenge, st *protocol.Chall
 	return nil, err
 }
 
-// examine goes through everything of protocol.md, message 6, what is cheap
+// examine makes the checks of protocol/SPEC.md, sections 9 to 11, the cheap ones
 // first.
 func (c *Client) examine(ctx context.Context, o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim) (*verdict, error) {
 	now := c.config.Clock()
@@ -197,8 +197,8 @@ func errBusy() error {
 	return protocol.Errorf(protocol.CodeOverloaded, "another call is collecting this result")
 }
 
-// collect hands a verified result to commit, once: while commit runs nobody
-// else gets it, and after it succeeded nobody ever does. The relay's
+// collect hands a verified result to commit, once: while commit runs no other
+// caller gets it, and after it succeeded no caller ever does. The relay's
 // acknowledgement follows; if it does not go through now, the sweeper repeats it.
 func (c *Client) collect(ctx context.Context, cid protocol.CID, commit func(*Login) error) (*Login, error) {
 	holder, err := newSessionID()
@@ -222,7 +222,7 @@ func (c *Client) collect(ctx context.Context, cid protocol.CID, commit func(*Log
 	if err == nil && commit != nil {
 		err = commit(login)
 	}
-	ctx = context.WithoutCancel(ctx) // what was committed is stored, whoever still waits
+	ctx = context.WithoutCancel(ctx) // what was committed is stored, even if the caller went away
 	o, storeErr := c.handOver(ctx, cid, holder, err == nil)
 	if err = errors.Join(err, storeErr); err != nil {
 		return nil, err

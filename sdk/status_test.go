@@ -37,7 +37,7 @@ func (p *preproduced) OCSP(ctx context.Context, cert, issuer *smx509.Certificate
 }
 
 // TestOldStatusIsNoStatus: an answer that is still valid but older than a
-// verifier of the evidence accepts lets nobody in.
+// verifier of the evidence accepts does not sign anyone in.
 func TestOldStatusIsNoStatus(t *testing.T) {
 	env := sdktest.New(t)
 	client := env.Client(func(c *bidseal.Config) { c.OCSP = &preproduced{source: c.OCSP, first: map[string][]byte{}} })

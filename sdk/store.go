@@ -17,7 +17,7 @@ type Store interface {
 	Get(ctx context.Context, key string) (StoreRecord, error)
 	// CompareAndSwap replaces the record of the same key if its version is
 	// still record.Version, and raises the version by one. Otherwise, also
-	// where the record is gone, it changes nothing and answers ErrConflict.
+	// where the record is gone, it changes nothing and returns ErrConflict.
 	CompareAndSwap(ctx context.Context, record StoreRecord) error
 	// List reads up to limit records whose Due is set and not after due,
 	// earliest first.

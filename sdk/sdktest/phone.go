@@ -139,7 +139,7 @@ func (p *Phone) Scan(ctx context.Context, payload string) (*Scan, error) {
 	return s, err
 }
 
-// checkPlatform verifies who asks, and answers its name.
+// checkPlatform verifies who asks, and returns its name.
 func (p *Phone) checkPlatform(opened *protocol.OpenedRequest) (string, error) {
 	now := p.env.Clock.Now()
 	ders := make([][]byte, len(opened.Sealed.Chain))
