@@ -170,7 +170,7 @@ func entries() map[Code]Entry {
 		CodeCertRevoked:        {409, false, SideBidder, "The certificate is revoked.", "证书已被吊销", "Use another certificate, or have it reissued.", "请更换有效证书，或办理证书补办。"},
 		CodeCertUntrusted:      {409, false, SideBidder, "The certificate is not from an accepted authority.", "证书不是平台认可的机构签发", "Use a certificate the platform accepts.", "请使用平台认可的证书。"},
 		CodeCertUsage:          {409, false, SideBidder, "The certificate may not be used for this.", "证书用途不符", "Use the signing certificate.", "请选择签名证书。"},
-		CodeRevocationUnknown:  {503, true, SideOperator, "Nobody could tell whether the certificate is revoked.", "暂时无法确认证书是否有效", "Repeat; it must not be accepted unchecked.", "请稍后重新扫码。"},
+		CodeRevocationUnknown:  {503, true, SideOperator, "The certificate's revocation status could not be determined.", "暂时无法确认证书是否有效", "Repeat; it must not be accepted unchecked.", "请稍后重新扫码。"},
 		CodeStatementInvalid:   {409, false, SideBidder, "The signed statement does not fit the request.", "签名内容与业务请求不符", "Refuse it; start again.", "请刷新页面后重新扫码。"},
 		CodeStatementSignature: {409, false, SideBidder, "The signature on the statement is wrong.", "签名校验失败", "Refuse it; start again.", "请刷新页面后重新扫码。"},
 		CodeStatementAudience:  {409, false, SidePlatform, "The statement was signed for another platform.", "签名是为其他平台作出的", "Refuse it.", "请在本平台页面重新扫码。"},

@@ -109,7 +109,7 @@ func schemeForKey(public crypto.PublicKey) (signatureScheme, error) {
 }
 
 // SignASN1 signs the DER bytes of a to-be-signed structure with an SM2, ECDSA or
-// RSA key and answers the AlgorithmIdentifier that names what was done. An SM2
+// RSA key and returns the AlgorithmIdentifier that names what was done. An SM2
 // signer gets the raw message and computes ZA and SM3 itself, as gmsm's keys
 // do; the others get the digest.
 func SignASN1(random io.Reader, key crypto.Signer, tbs []byte) (pkix.AlgorithmIdentifier, []byte, error) {

@@ -14,8 +14,8 @@ import (
 
 // Authority is everything that a verifier needs to know of one certificate
 // authority: its roots together with the identifiers by which its certificates
-// are read. The two belong together, because a certificate that is read by
-// another authority's identifiers names nobody.
+// are read. The two belong together, because a certificate cannot be
+// read by another authority's identifiers.
 type Authority struct {
 	// Name for people, at most 256 bytes.
 	Name string
@@ -130,7 +130,7 @@ func checkAddress(address string) error {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("address %q is no http URL: %w", address, ErrMalformed)
+		return fmt.Errorf("address %q is not an http URL: %w", address, ErrMalformed)
 	}
 	return nil
 }

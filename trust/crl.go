@@ -23,7 +23,7 @@ type CRL struct {
 	DistributionPoints []string
 
 	issuer    *smx509.Certificate
-	endEntity bool // covers only certificates that are no authorities'
+	endEntity bool // covers only end-entity certificates
 	authority bool // covers only authorities' certificates
 	shard     bool // covers only certificates that point to it
 	revoked   map[string]smx509.RevocationListEntry

@@ -94,9 +94,8 @@ func ReadSubject(cert *smx509.Certificate, oids OIDs) (Identity, error) {
 	return id, id.check()
 }
 
-// readNames reads who is named. Of several common names or organisations one
-// reader would show the first and another the last: such a certificate names
-// nobody.
+// readNames reads whom a certificate names. It rejects several common names or
+// organisations, because one reader would show the first and another the last.
 func readNames(cert *smx509.Certificate) (Identity, error) {
 	names := 0
 	for _, attribute := range cert.Subject.Names {
@@ -221,7 +220,7 @@ func Deceptive(r rune) bool {
 	return r == '\u2800' || unicode.In(r, unicode.C, unicode.Z, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// extension answers the one DER value inside an extension, nil if it is absent.
+// extension returns the one DER value inside an extension, nil if it is absent.
 func extension(cert *smx509.Certificate, oid asn1.ObjectIdentifier) (*asn1.RawValue, error) {
 	if len(oid) == 0 {
 		return nil, nil
@@ -249,7 +248,7 @@ func textExtension(cert *smx509.Certificate, oid asn1.ObjectIdentifier) (string,
 	switch value.Tag {
 	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String:
 	default:
-		return "", fmt.Errorf("extension %v is no string: %w", oid, ErrMalformed)
+		return "", fmt.Errorf("extension %v is not a string: %w", oid, ErrMalformed)
 	}
 	text := string(value.Bytes)
 	if text == "" {

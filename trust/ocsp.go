@@ -168,7 +168,7 @@ func nonceExtension(nonce []byte) (pkix.Extension, error) {
 	return pkix.Extension{Id: oidOCSPNonce(), Value: value}, nil
 }
 
-// readNonce answers the nonce among the extensions, nil if there is none. Other
+// readNonce returns the nonce among the extensions, nil if there is none. Other
 // critical extensions are refused.
 func readNonce(extensions []pkix.Extension) ([]byte, error) {
 	var nonce []byte

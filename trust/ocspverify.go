@@ -162,7 +162,7 @@ func (r *OCSPResponse) Verify(cert, issuer *smx509.Certificate, opts OCSPOptions
 	return single.status(r.ProducedAt)
 }
 
-// Responder answers the certificate by which the answer was signed: a delegate
+// Responder returns the certificate by which the answer was signed: a delegate
 // among r.Certificates or the issuer. It is for display; Verify judges it.
 func (r *OCSPResponse) Responder(issuer *smx509.Certificate) (*smx509.Certificate, error) {
 	for _, cert := range append([]*smx509.Certificate{issuer}, r.Certificates...) {

@@ -115,7 +115,7 @@ func placeholderArc(n ...int) asn1.ObjectIdentifier {
 }
 
 // Documentation are the identifiers that still stand under the arc for
-// documentation and belong to nobody, in the order of the fields.
+// documentation, which is assigned to no organisation, in the order of the fields.
 func (o OIDs) Documentation() []asn1.ObjectIdentifier {
 	var found []asn1.ObjectIdentifier
 	arc := placeholderArc()

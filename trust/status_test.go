@@ -35,7 +35,7 @@ func good() trust.Status {
 	return trust.Status{State: trust.Good, ProducedAt: day(), ThisUpdate: day(), NextUpdate: day().Add(10 * time.Minute)}
 }
 
-// answer asks and answers about the chain's leaf.
+// answer requests and signs the status of the chain's leaf.
 func answer(t testing.TB, c testChain, r trust.Responder, nonce []byte, status trust.Status) []byte {
 	t.Helper()
 	der, err := trust.NewOCSPRequest(c.leaf.cert, c.issuing.cert, nonce)

@@ -90,7 +90,7 @@ func checkUsage(leaf *smx509.Certificate, usage Usage, oids OIDs) error {
 	return nil
 }
 
-// specialUsage answers the one special purpose that the certificate has, or 0.
+// specialUsage returns the one special purpose that the certificate has, or 0.
 func specialUsage(leaf *smx509.Certificate, oids OIDs) (Usage, error) {
 	var found []Usage
 	for _, u := range leaf.ExtKeyUsage {

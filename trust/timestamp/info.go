@@ -102,7 +102,7 @@ func (a accuracy) duration() (time.Duration, error) {
 	return time.Duration(a.Seconds)*time.Second + time.Duration(a.Millis)*time.Millisecond + time.Duration(a.Micros)*time.Microsecond, nil
 }
 
-// directoryName answers the Name in a GeneralName [4], nil for other kinds.
+// directoryName returns the Name in a GeneralName [4], nil for other kinds.
 func directoryName(general []byte) []byte {
 	var outer asn1.RawValue
 	if rest, err := asn1.Unmarshal(general, &outer); err != nil || len(rest) != 0 || outer.Class != asn1.ClassContextSpecific || outer.Tag != 4 {
