@@ -24,7 +24,7 @@ type Options struct {
 	Passphrase []byte
 	// Now is the clock. Required.
 	Now func() time.Time
-	// Logger; nothing secret and nobody's name is logged. Required.
+	// Logger; no secrets and no names of persons are logged. Required.
 	Logger *slog.Logger
 	// PublicURL under which the API is reached, where it is not the base URL
 	// that stands in the certificates.

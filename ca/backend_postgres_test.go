@@ -42,5 +42,5 @@ func holds(t testing.TB, f *fixture, written map[string][]byte, value []byte) bo
 	return bytes.Contains(written["database"], []byte(hex.EncodeToString(value)))
 }
 
-// copyDatabase answers the database itself: on a server a copy is no file.
+// copyDatabase returns the database itself: on a server a copy is no file.
 func (f *fixture) copyDatabase(*testing.T) (location string) { return f.Folder.Config().Database.URL }

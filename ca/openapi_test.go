@@ -162,7 +162,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 	}
 	for route := range written {
 		if !routes[route] {
-			t.Errorf("%s of openapi.yaml is no route", route)
+			t.Errorf("%s of openapi.yaml is not a route", route)
 		}
 	}
 	for route, operation := range written {

@@ -124,7 +124,7 @@ func (s *Service) countAndEvaluate(ctx context.Context, tx Querier, k *keystore,
 
 // again answers an attempt that was counted before, also while the keystore is
 // locked: its answer may have been lost. Another element under its id closes the
-// attempt. Were it only refused, whoever has the seed of a phone's open attempt
+// attempt. Were it only rejected, anyone with the seed of a phone's open attempt
 // could ask without end whether a password gives the stored element.
 func (s *Service) again(ctx context.Context, tx Querier, k *keystore, e *epoch, a *attempt, blinded []byte) (*assistapi.EvaluateAnswer, bool, error) {
 	if a.state != attemptOpen {

@@ -41,7 +41,7 @@ func (k *keystore) locked() bool { return k.failures() >= assistapi.MaxTries }
 // gone covers a keystore or epoch that is not there, for whatever reason.
 func gone(why string) error { return protocol.Errorf(protocol.CodeKeystoreGone, "%s", why) }
 
-// readKeystore answers sql.ErrNoRows where there is none.
+// readKeystore returns sql.ErrNoRows where there is none.
 func readKeystore(ctx context.Context, q Querier, device, id string) (*keystore, error) {
 	k := keystore{device: device, id: id}
 	err := q.QueryRowContext(ctx, `SELECT state, epoch, counted, forgiven FROM assist_keystores WHERE device = $1 AND keystore = $2`, device, id).
@@ -52,7 +52,7 @@ func readKeystore(ctx context.Context, q Querier, device, id string) (*keystore,
 	return &k, nil
 }
 
-// liveKeystore answers one that is neither unknown nor destroyed.
+// liveKeystore returns one that is neither unknown nor destroyed.
 func liveKeystore(ctx context.Context, q Querier, device, id string) (*keystore, error) {
 	k, err := readKeystore(ctx, q, device, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -97,7 +97,7 @@ func scanEpoch(k *keystore, row *sql.Row) (*epoch, error) {
 	return &e, nil
 }
 
-// liveEpoch answers an epoch that was not deleted.
+// liveEpoch returns an epoch that was not deleted.
 func liveEpoch(ctx context.Context, q Querier, k *keystore, number int64) (*epoch, error) {
 	e, err := scanEpoch(k, q.QueryRowContext(ctx, `SELECT `+epochColumns+` FROM assist_epochs WHERE device = $1 AND keystore = $2 AND epoch = $3`, //nolint:gosec // a constant list of columns
 		k.device, k.id, number))

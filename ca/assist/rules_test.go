@@ -11,7 +11,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// The rules of pki-and-seals.md, each with its test.
+// The rules of SPEC.md, each with its test.
 
 func TestUnlock(t *testing.T) {
 	w := newWorld(t)

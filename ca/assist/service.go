@@ -66,7 +66,7 @@ const (
 type Options struct {
 	DB  *sqldb.DB // migrated
 	KEK []byte    // KEKSize; no reference is kept
-	// Device answers a device that may call, sql.ErrNoRows for an unknown one and
+	// Device returns a device that may call, sql.ErrNoRows for an unknown one and
 	// protocol.CodeForbidden for a blocked one.
 	Device func(ctx context.Context, q Querier, id string) (*Device, error)
 	// Audit records an event in the caller's transaction; an error stops what it

@@ -117,7 +117,7 @@ func Evaluate(private, blinded []byte) (evaluated, proof []byte, err error) {
 	}
 	var key oprf.PrivateKey
 	if canonicalScalar(private) != nil || key.UnmarshalBinary(suite(), private) != nil {
-		return nil, nil, errors.New("evaluate: the key is no scalar")
+		return nil, nil, errors.New("evaluate: the key is not a scalar")
 	}
 	answer, err := oprf.NewVerifiableServer(suite(), &key).Evaluate(&oprf.EvaluationRequest{Elements: []oprf.Blinded{element}})
 	if err != nil {

@@ -73,15 +73,15 @@ const (
 // Actor is to whom an entry is attributed.
 type Actor string
 
-// Actors that are no operators.
+// Actors other than operators.
 const (
 	ActorAuthority Actor = "authority"
 	ActorPhone     Actor = "phone"
 	ActorPlatform  Actor = "platform"
 )
 
-// Local is the actor of what is done on the authority's machine by whoever holds
-// its passphrase; name may be empty.
+// Local is the actor of commands on the authority's machine, which need its
+// passphrase; name may be empty.
 func Local(name string) Actor {
 	if name == "" {
 		return "local"
@@ -89,7 +89,7 @@ func Local(name string) Actor {
 	return Actor("local:" + name)
 }
 
-// ByOperator is the actor of what an operator with a certificate calls for.
+// ByOperator attributes audit entries to an operator with a certificate.
 func ByOperator(id string) Actor { return Actor("operator:" + id) }
 
 // Log appends entries. Each is chained to the one before by SM3 and signed,

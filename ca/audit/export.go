@@ -30,7 +30,7 @@ type exportEnd struct {
 const maxExportLine = 1 << 20
 
 // Export writes the whole log with a signed head, as it stands at one moment.
-// Entries hold ids and digests, nobody's name.
+// Entries hold ids and digests, no names of persons.
 func (l *Log) Export(ctx context.Context, w io.Writer) error {
 	key, err := protocol.MarshalKey(l.Key())
 	if err != nil {

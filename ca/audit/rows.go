@@ -160,7 +160,7 @@ func eachRow(rows *sql.Rows, do func(columns []string, values []any) error) erro
 func commitRows(ctx context.Context, tx kmc.Querier, tables []Table, content []byte) ([]byte, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(content, &members); err != nil {
-		return nil, fmt.Errorf("content is no object: %w", err)
+		return nil, fmt.Errorf("content is not an object: %w", err)
 	}
 	reader, ok := tx.(Querier)
 	if !ok {

@@ -121,7 +121,7 @@ const maxBaseURL = 128
 func (c *Config) Check() error {
 	switch base, err := url.Parse(c.BaseURL); {
 	case err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" || base.User != nil:
-		return fmt.Errorf("base_url %q is no http URL", c.BaseURL)
+		return fmt.Errorf("base_url %q is not an http URL", c.BaseURL)
 	case len(c.BaseURL) > maxBaseURL:
 		return fmt.Errorf("base_url of more than %d bytes", maxBaseURL)
 	case strings.HasSuffix(c.BaseURL, "/"):

@@ -44,7 +44,7 @@ func (d Database) check() error {
 	case d.URL != "" && !d.source("").Server():
 		return errors.New("database: url does not begin with postgres://")
 	case d.PasswordFile != "" && !filepath.IsAbs(d.PasswordFile):
-		return fmt.Errorf("database: password_file %q is no absolute path", d.PasswordFile)
+		return fmt.Errorf("database: password_file %q is not an absolute path", d.PasswordFile)
 	}
 	return nil
 }

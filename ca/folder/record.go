@@ -122,7 +122,7 @@ func VerifyCeremonyRecord(raw []byte, root *smx509.Certificate) error {
 	}
 	der, err := base64.StdEncoding.Strict().DecodeString(text64)
 	if err != nil {
-		return errors.New("record: signature is no base64")
+		return errors.New("record: signature is not base64")
 	}
 	if err := trust.CheckSignature(root, id, append([]byte(recordPrefix), text...), der); err != nil {
 		return fmt.Errorf("record: %w", err)

@@ -67,8 +67,8 @@ func (f *Folder) rootKey(ctx context.Context, dir string, passphrase []byte) (cr
 // database, by one transaction, the old one is the current one; a rotation that
 // was broken off is repeated and takes up the key that it left. Certificates of
 // the old one stay valid, and it signs their revocation lists and OCSP
-// responders on. Whoever has the authority open, the caller too, goes on with the
-// old one and takes up the new one when it opens the authority again.
+// responders on. A process that has the authority open, the caller included, goes on with
+// the old one until it opens the authority again.
 func (f *Folder) RotateIssuing(ctx context.Context, actor audit.Actor, r Rotation) (*Fingerprint, error) {
 	known, err := readIssuing(ctx, f.db.Reader())
 	if err != nil {
@@ -243,8 +243,8 @@ func (f *Folder) SignRootCRL(ctx context.Context, actor audit.Actor, keyDir stri
 }
 
 // RevokeIssuing revokes an earlier issuing authority for good and signs a new
-// list of the root's, both in one transaction. All certificates under it are
-// refused by whoever reads the root's list: what lives on has to be reissued
+// list of the root's, both in one transaction. Verifiers that read the root's list reject
+// all certificates under it: what lives on has to be reissued
 // first. The current one is not revoked: rotate before.
 func (f *Folder) RevokeIssuing(ctx context.Context, actor audit.Actor, name string, reason trust.Reason, rootDir string, rootPassphrase []byte) (*status.CRL, error) {
 	i := f.status.Issuer(name)

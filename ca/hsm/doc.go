@@ -8,7 +8,7 @@
 // [Tokens], built with the tag pkcs11 (it needs CGO), makes and opens ECDSA P-256
 // and RSA 3072 key pairs whose private half never leaves the token.
 //
-// SM2 is no part of the PKCS#11 standard: each vendor has a mechanism number and
+// SM2 is not part of the PKCS#11 standard: each vendor has a mechanism number and
 // a way to make keys of its own. What is common to them is small, and a
 // [DigestSigner] is it: 32 bytes of digest in, r and s out. gmsm hands a
 // crypto.Signer the whole message for SM2; the signer of [NewSM2] computes ZA and

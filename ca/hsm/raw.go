@@ -76,7 +76,7 @@ func (r *rawToken) close() error {
 	return r.module.CloseSession(r.session)
 }
 
-// find answers the one object of a class and label.
+// find returns the one object of a class and label.
 func (r *rawToken) find(class uint, label string) (pkcs11.ObjectHandle, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,13 +16,14 @@ import (
 // DigestSigner is what a token does for SM2.
 type DigestSigner interface {
 	// SignDigest signs the 32 bytes e = SM3(ZA | M) of GB/T 32918.2 6.1 and
-	// answers r and s, 32 bytes each, big-endian. It is safe for concurrent use.
+	// returns r and s, 32 bytes each, big-endian. It is safe for concurrent use.
 	SignDigest(digest []byte) (rs []byte, err error)
 }
 
 const coordinateSize = 32
 
-// ErrToken: a token gave what is no signature of its key over the digest.
+// ErrToken: a token returned something that is not its key's signature over the
+// digest.
 var ErrToken = errors.New("the token's signature does not verify")
 
 // sm2Signer is a crypto.Signer as gmsm's keys are.

@@ -77,7 +77,7 @@ func (u *keyURI) set(name, value string) error {
 	case "pin-source":
 		path, found := strings.CutPrefix(value, pinIsAFile)
 		if path = strings.TrimPrefix(path, "//"); !found || !filepath.IsAbs(path) {
-			return fmt.Errorf("pin-source is no file: with an absolute path: %w", errURI)
+			return fmt.Errorf("pin-source is not a file: URL with an absolute path: %w", errURI)
 		}
 		u.pinFile = path
 	case "x-mechanism":

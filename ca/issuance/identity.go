@@ -133,7 +133,7 @@ var longNumber = regexp.MustCompile(`[0-9]{17,}[0-9Xx]`)
 func lintIdentityInClear(_ *smx509.Certificate, s subject) string {
 	name := s.request.Subject
 	texts := []string{name.Province, name.Locality, name.Organisation, name.Unit, name.CommonName, s.request.Role, s.request.PlatformID}
-	if len(name.Serial) != 2*trust.LineageSize { // a random lineage id is no number of a person
+	if len(name.Serial) != 2*trust.LineageSize { // a random lineage id is not a person's number
 		texts = append(texts, name.Serial)
 	}
 	for _, text := range texts {

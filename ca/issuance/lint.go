@@ -29,7 +29,7 @@ func (i *Issuer) subject(r Request, p profile) subject {
 	return subject{profile: p, config: i.config, request: r, issuer: i.cert, signing: i.key.Public()}
 }
 
-// rule is one lint: it answers why the certificate may not be signed, "" if it
+// rule is one lint: it returns why the certificate may not be signed, "" if it
 // may.
 type rule struct {
 	name  string

@@ -104,7 +104,7 @@ func pointer(what string, got []string, want string, wanted bool) string {
 		return differs(what, got, want)
 	}
 	if u, err := url.Parse(want); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return what + " is no http URL: " + want
+		return what + " is not an http URL: " + want
 	}
 	return ""
 }

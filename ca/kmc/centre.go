@@ -85,7 +85,7 @@ func New(kek []byte, audit Auditor, now func() time.Time) (*Centre, error) {
 	return &Centre{aead: aead, kek: hex.EncodeToString(name[:8]), audit: audit, now: now}, nil
 }
 
-// Generate makes a key pair, stores it wrapped and answers its public key. The
+// Generate makes a key pair, stores it wrapped and returns its public key. The
 // same id again is an error.
 func (c *Centre) Generate(ctx context.Context, tx Querier, id, lineage string) (*ecdsa.PublicKey, error) {
 	key, err := sm2.GenerateKey(rand.Reader)
@@ -148,7 +148,7 @@ func (c *Centre) Respond(ctx context.Context, tx Querier, id, reason string, sig
 	return der, nil
 }
 
-// Envelope answers a stored private key as an SM2EnvelopedKey (GB/T 35276)
+// Envelope returns a stored private key as an SM2EnvelopedKey (GB/T 35276)
 // under the key of a signing certificate: how earlier keys of a lineage reach a
 // new phone.
 func (c *Centre) Envelope(ctx context.Context, tx Querier, id, reason string, signing *smx509.Certificate) ([]byte, error) {

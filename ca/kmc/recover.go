@@ -26,7 +26,7 @@ type Order struct {
 // ErrDualControl: a recovery without two operators.
 var ErrDualControl = errors.New("a recovery needs two operators")
 
-// Recover answers a stored private key as an SM2EnvelopedKey (GB/T 35276) under
+// Recover returns a stored private key as an SM2EnvelopedKey (GB/T 35276) under
 // the key of an order. It is the one way to a key outside an issuance, and it takes
 // two people: an order by one is refused here, whatever was decided before.
 func (c *Centre) Recover(ctx context.Context, tx Querier, o Order) ([]byte, error) {

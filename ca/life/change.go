@@ -55,7 +55,7 @@ func changedSubject(old, wanted caapi.Subject) caapi.Subject {
 // checkChange: only the name of an organisation changes.
 func checkChange(old, next caapi.Subject) error {
 	if trust.HolderKind(old.Kind) != trust.Organisation {
-		return protocol.Errorf(protocol.CodeConflict, "the certificate is a natural person's: there is no organisation's name to change")
+		return protocol.Errorf(protocol.CodeConflict, "the certificate is a natural person's and has no organisation name to change")
 	}
 	if next.CreditCode != old.CreditCode {
 		return protocol.Errorf(protocol.CodeConflict, "another credit code is another organisation: it applies for a new certificate")

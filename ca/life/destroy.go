@@ -19,9 +19,9 @@ type Destruction struct {
 }
 
 // AssistDestroyer destroys a server's half of what opens the keystores of a
-// device (password assist and reset shares). Afterwards nobody can open a copy
-// of them, with the right password either. The same destruction may be asked for
-// any number of times; nothing to destroy is no error.
+// device (password assist and reset shares). Afterwards no copy of them can be
+// opened, not even with the right password. The same destruction may be asked for
+// any number of times; nothing to destroy is not an error.
 type AssistDestroyer interface {
 	DestroyAssist(ctx context.Context, d Destruction) error
 }

@@ -21,7 +21,7 @@ type SignedCall struct {
 	Path        string // of the request line
 	Body        []byte
 	Pass, Proof string // values of protocol.HeaderPass and HeaderProof
-	Caller      string // see Caller; empty where nobody is known
+	Caller      string // see Caller; empty if unknown
 }
 
 func (l *Life) call(c SignedCall) protocol.Call {

@@ -22,8 +22,8 @@ const (
 
 // lineageRow is where a lineage stands. Its certificates follow one another:
 // an issuance claims the lineage when it begins (pending) and becomes its head
-// in the transaction that stores its certificates. Whoever finds another head
-// or another claim than expected changes nothing.
+// in the transaction that stores its certificates. An operation that finds
+// another head or another claim than it expected changes nothing.
 type lineageRow struct {
 	id, head, pending, device string
 }
@@ -108,8 +108,8 @@ func (l *Life) withdraw(ctx context.Context, tx *sql.Tx, actor audit.Actor, line
 	return l.Refuse(ctx, tx, r, protocol.CodeEnrolmentCode, "withdrawn: "+why)
 }
 
-// Codes that nobody can use any more. A void one gave way to another; for a
-// withdrawn one there is no other without a new approval.
+// States of codes that can no longer be used. A void code was replaced by another;
+// a withdrawn one is replaced only after a new approval.
 const (
 	codeVoid      = "void"
 	codeWithdrawn = "withdrawn"

@@ -17,9 +17,8 @@ type Revocation struct {
 	// Serial of one certificate, or Lineage for all of a lineage.
 	Serial, Lineage string
 	Reason          trust.Reason
-	// Since is since when the key is thought to be in other hands, for lists to
-	// say (invalidityDate, RFC 5280 5.3.2); zero where nobody knows. It is not
-	// ahead of the clock.
+	// Since is when the key is thought to have been compromised; lists state it as
+	// invalidityDate (RFC 5280 5.3.2). Zero if unknown. It is never in the future.
 	Since time.Time
 
 	// HoldersOnly says that certificates of operators and of the authority's own
@@ -28,7 +27,7 @@ type Revocation struct {
 }
 
 // Revoke revokes certificates at once and for good; the answer are the serial
-// numbers that it changed. Revoking again changes nothing and is no error. A
+// numbers that it changed. Revoking again changes nothing and is not an error. A
 // certificate on hold is revoked as of the day of its hold: what was signed
 // meanwhile does not count. Open codes of the lineage are void and an issuance
 // under way is refused. Issuing authorities and OCSP responders are not revoked

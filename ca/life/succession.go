@@ -79,7 +79,7 @@ func (l *Life) readHead(ctx context.Context, tx *sql.Tx, p *predecessor) error {
 }
 
 // check holds what every operation wants: the newest certificate, in force. A
-// held one can be reissued, because whoever lost a phone reports that first.
+// held one can be reissued, because a lost phone is reported first.
 func (p *predecessor) check(operation string, now time.Time) error {
 	switch {
 	case p.expected != p.row.SignSerial && p.expected != p.row.encryptSerial:

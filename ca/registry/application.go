@@ -107,7 +107,7 @@ func Days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 // DecideApplication approves an enrolment application, or rejects it where approve is false. The
 // approval names the digest of what was registered: an operator approves what was
-// read, nothing else. Whoever registered it never decides.
+// read, nothing else. The operator who registered it cannot decide it.
 //
 // Errors: malformed, not_found, forbidden, conflict.
 func (r *Registry) DecideApplication(ctx context.Context, call *OperatorCall, id string, approve bool) (*caapi.ApplicationInfo, error) {
@@ -149,8 +149,8 @@ func (r *Registry) DecideApplication(ctx context.Context, call *OperatorCall, id
 	return row.info()
 }
 
-// distinct refuses where one person would be two: the same operator, or one that
-// was blocked and came again under the same name.
+// distinct enforces four eyes: it rejects a second operator who is the first one,
+// or has the first one's name, as after a block and a new certificate.
 func (r *Registry) distinct(ctx context.Context, tx *sql.Tx, first string, call *OperatorCall) error {
 	other, err := readOperator(ctx, tx, `id = $1`, first)
 	if err != nil {

@@ -22,9 +22,9 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// Role is what an operator may do. Everyone has one: whoever registers never
-// approves, whoever audits changes nothing, and keys are recovered by people who
-// can do nothing else.
+// Role is what an operator may do. Every operator has exactly one, so an
+// operator who registers cannot approve, one who audits cannot change anything, and
+// one who recovers keys cannot do anything else.
 type Role string
 
 // The roles.
@@ -67,10 +67,10 @@ type NewOperator struct {
 	Validity time.Duration
 }
 
-// AddOperator certifies an operator. It works on the authority's machine only:
-// whoever makes operators there is how the first ones come to be. The same request
-// gives the same certificate. Two active operators never have one name, so that one
-// person is never two where two are needed.
+// AddOperator certifies an operator. It works on the authority's machine only,
+// which is how the first operators are made. The same request gives the same
+// certificate. No two active operators have the same name, so that one person cannot
+// act as two where two are required.
 //
 // Errors: malformed, conflict, issuance_conflict, lint_failed.
 func (r *Registry) AddOperator(ctx context.Context, actor audit.Actor, n NewOperator) (*caapi.OperatorCertificate, error) {

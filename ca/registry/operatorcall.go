@@ -64,8 +64,8 @@ func (r *Registry) VerifyOperator(ctx context.Context, req *http.Request, body [
 	return call, nil
 }
 
-// operatorRefusal is what the caller of a refused call is told. Which of the
-// serial numbers are operators' is nobody's business.
+// operatorRefusal is the error that the caller of a rejected call gets. It does not
+// reveal which serial numbers belong to operators.
 func (r *Registry) operatorRefusal(err error) error {
 	switch {
 	case errors.Is(err, callsig.ErrTime):

@@ -353,7 +353,7 @@ func (r *Registry) beginPlatform(ctx context.Context, tx *sql.Tx, actor audit.Ac
 	return row, r.life.Insert(ctx, tx, row)
 }
 
-// drawPlatformID draws an id that nobody has.
+// drawPlatformID draws a random id for a new platform.
 func drawPlatformID() (string, error) {
 	fresh, err := protocol.Random(10)
 	if err != nil {

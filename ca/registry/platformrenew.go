@@ -29,8 +29,8 @@ const (
 )
 
 // Caller is who stands behind an address for the bound on each caller: the
-// address, or the 64-bit prefix of IPv6. Loopback and private addresses are
-// nobody: there a proxy may stand for everyone.
+// address, or the 64-bit prefix of IPv6. It is empty for
+// loopback and private addresses, which may be a proxy that all callers share.
 func Caller(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {

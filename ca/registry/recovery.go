@@ -246,7 +246,7 @@ func (r *Registry) release(ctx context.Context, tx *sql.Tx, call *OperatorCall, 
 
 // checkOrder verifies from what is stored that two operators in office, both for
 // recoveries, signed: the first this request, the second this request's approval.
-// Whoever alters the database gains nothing.
+// Altering the database gains an attacker nothing.
 func (r *Registry) checkOrder(ctx context.Context, tx *sql.Tx, row *recoveryRow) error {
 	base, err := url.Parse(r.publicURL)
 	if err != nil {

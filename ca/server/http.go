@@ -100,7 +100,7 @@ func (s *Server) newEngine(trustedProxies []string) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode) // otherwise gin prints its routes to stdout
 	e := gin.New()
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
-	// whoever is no trusted proxy cannot say on whose behalf it calls
+	// only a trusted proxy can name the address on whose behalf it calls
 	if err := e.SetTrustedProxies(trustedProxies); err != nil {
 		s.log.LogAttrs(context.Background(), slog.LevelError, "trusted proxies are ignored", slog.Any("error", err))
 		if err := e.SetTrustedProxies(nil); err != nil { // gin's own default believes everybody

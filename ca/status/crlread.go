@@ -136,8 +136,8 @@ func (s *Status) newestCRL(ctx context.Context, q kmc.Querier, name string) (*CR
 }
 
 // SignCRL reads one state of the database and signs it, under any name but the
-// root's. It stores nothing: reading and signing 20,000 revocations holds up
-// nobody who issues.
+// root's. It stores nothing: reading and signing 20,000 revocations does not
+// delay issuance.
 func (s *Status) SignCRL(ctx context.Context, name string) (*CRL, error) {
 	parsed, signer := s.listNamed(name)
 	if signer == nil {

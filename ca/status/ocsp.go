@@ -87,7 +87,7 @@ func (s *Status) cached(ctx context.Context, issuer *Issuer, certified Certified
 	if answer, ok := s.ocsp.recall(name, status, s.now(), s.ocspLife/2); ok {
 		return &answer, nil
 	}
-	// a status that differs is another flight: nobody gets what was true before
+	// a status that differs is another flight, so that no caller gets an outdated status
 	flight := fmt.Sprintf("%s/%d/%d/%d", name, status.State, status.Reason, status.RevokedAt.Unix())
 	shared, err, _ := s.ocsp.flights.Do(flight, func() (any, error) {
 		answer, err := s.answer(context.WithoutCancel(ctx), issuer, certified, request, []trust.Status{status})

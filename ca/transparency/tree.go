@@ -12,7 +12,7 @@ import (
 // over the leaves from index<<level up to (index+1)<<level. Only complete ones are
 // stored; a stored one never changes.
 type Nodes interface {
-	// Node answers a stored hash; one that is not there is an error.
+	// Node returns a stored hash; one that is not there is an error.
 	Node(ctx context.Context, level uint, index uint64) ([]byte, error)
 	// Put stores a new hash; one that is there already is an error.
 	Put(ctx context.Context, level uint, index uint64, hash []byte) error
