@@ -123,8 +123,9 @@ func (c *Core) plan(file *caapi.EnrolmentFile, setup Setup) (*settings, error) {
 	return next, checkServer(next.CA)
 }
 
-// believe is the trust file by which a phone judges from this enrolment on; none
-// where setup names roots alone, or nobody names anything.
+// believe returns the trust file that a phone uses from this enrolment on. It
+// returns none if setup names only roots, or neither setup nor file names a trust
+// file.
 func believe(file *caapi.EnrolmentFile, setup Setup) (protocol.Bytes, error) {
 	believed := protocol.Bytes(setup.Trust)
 	if len(believed) == 0 && len(setup.Anchors) == 0 {

@@ -8,7 +8,7 @@ import (
 
 // Message is something that a person's key may sign. It cannot be made from
 // arbitrary bytes: each constructor builds one kind of content under the tag of
-// its own, so that nobody who talks to the phone can have it sign anything else.
+// its own, so that no peer can make the phone sign anything else.
 type Message struct {
 	content []byte // the exact bytes that the tag stands for
 	signed  []byte // what the signature covers

@@ -142,7 +142,7 @@ func (t *try) ask(ctx context.Context, noted openTry, stretched []byte) (*evalua
 }
 
 // blindSeed is HKDF-SM3(seed | stretched password) under a secret of the device:
-// the same for the same try and password, and for nobody else.
+// the same for the same try and password on this device, and different on any other.
 func blindSeed(seed, stretched, secret []byte) ([]byte, error) {
 	joined := slices.Concat(seed, stretched)
 	defer clear(joined)
@@ -153,7 +153,8 @@ func blindSeed(seed, stretched, secret []byte) ([]byte, error) {
 	return out, nil
 }
 
-// call posts v and reads the answer. Where none came the password server is away.
+// call posts v and reads the response. Without one, the password server counts as
+// unreachable.
 func call(ctx context.Context, helper keys.Assist, path string, v, answer any) error {
 	body, err := protocol.EncodeJSON(v)
 	if err != nil {

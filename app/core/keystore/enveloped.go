@@ -15,8 +15,8 @@ const (
 	maxEnveloped = 2 << 10
 )
 
-// errEnveloped covers every way in which an EnvelopedKey can be wrong: which one
-// it is helps nobody but an attacker.
+// errEnveloped covers every way in which an EnvelopedKey can be wrong: the reason
+// would only help an attacker.
 var errEnveloped = errors.New("the enveloped encryption key does not open or fit")
 
 // openEnveloped reads an SM2EnvelopedKey of GB/T 35276:

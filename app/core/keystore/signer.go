@@ -23,7 +23,7 @@ type signer struct {
 func (s *signer) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open = nil // whoever unlocked the keys wipes them
+	s.open = nil // the caller that unlocked the keys wipes them
 }
 
 // Sign implements keys.Signer. The private key lives for one signature.
@@ -71,7 +71,7 @@ func (u *unlocked) private(k *keyRecord) (*sm2.PrivateKey, error) {
 	defer clear(scalar)
 	key, err := sm2.NewPrivateKey(scalar)
 	if err != nil {
-		return nil, invalid("a wrapped key is no key")
+		return nil, invalid("a wrapped key is not a key")
 	}
 	spki, err := protocol.MarshalKey(&key.PublicKey)
 	if err != nil || !protocol.Equal(spki, k.SPKI) {

@@ -24,7 +24,7 @@ type Files interface {
 	// either the old or the new content, and once Write has returned nil it
 	// holds the new one. Only the owner of the storage can read it.
 	Write(ctx context.Context, name string, data []byte) error
-	// Remove deletes a file as durably as Write; a missing one is no error.
+	// Remove deletes a file as durably as Write; a missing one is not an error.
 	Remove(ctx context.Context, name string) error
 	// List returns the names that start with prefix, sorted.
 	List(ctx context.Context, prefix string) ([]string, error)
