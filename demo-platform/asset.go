@@ -66,7 +66,7 @@ func (s *Site) serveAsset(w http.ResponseWriter, r *http.Request) {
 	s.write(w, file.body)
 }
 
-// serveIcon answers browsers that ask for an icon before they have read a page.
+// serveIcon serves browsers that ask for an icon before they have read a page.
 func (s *Site) serveIcon(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/static/favicon.svg", http.StatusFound)
 }

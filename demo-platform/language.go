@@ -75,7 +75,7 @@ func (t table) left(now, then time.Time) string {
 	}
 }
 
-// languageCookie keeps the choice for a year. It is no secret and no login.
+// languageCookie keeps the choice for a year. It is neither a secret nor a login.
 const languageCookie = "lang"
 
 // chosen returns the visitor's language; Chinese unless English was asked for.

@@ -240,7 +240,7 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// evidenceOf returns the evidence file of the holder's own sign-in. Another holder's answers errNoEvidence, like one
+// evidenceOf returns the evidence file of the holder's own sign-in. Another holder's returns errNoEvidence, like one
 // that does not exist.
 func (r *usageRecords) evidenceOf(who account, cid string) ([]byte, error) {
 	r.mu.Lock()

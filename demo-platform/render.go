@@ -80,7 +80,7 @@ func (t table) money(lang language, f fen) string {
 	return t.text("money.wan", "amount", f.wan())
 }
 
-// render answers with a page. It is executed in memory first: a page that fails half-way is not sent.
+// render writes a page. It is executed in memory first: a page that fails half-way is not sent.
 func (s *Site) render(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
 	lang := chosen(r)
 	shown := page{

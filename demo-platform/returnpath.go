@@ -8,7 +8,7 @@ import (
 // maxReturnPath bounds a return path, in bytes.
 const maxReturnPath = 512
 
-// returnPath accepts a path of this site to come back to, and answers otherwise for anything else: other hosts, also
+// returnPath accepts a path of this site to come back to, and returns otherwise for anything else: other hosts, also
 // written as //host or /\host, which browsers read as a host; other schemes; control characters, which browsers drop and
 // url.Parse refuses.
 func returnPath(path, otherwise string) string {

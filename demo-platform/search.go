@@ -40,7 +40,7 @@ func parseSearch(query url.Values) search {
 	return s
 }
 
-// pageNumber reads ?page=, from 1; what is no page number is the first page.
+// pageNumber reads ?page=, from 1; anything else is the first page.
 func pageNumber(query url.Values) int {
 	if page, err := strconv.Atoi(query.Get("page")); err == nil && page > 0 {
 		return page

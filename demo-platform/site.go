@@ -225,7 +225,7 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, status int, cause er
 	s.render(w, r, status, "error", "error."+shown.Kind+".title", shown)
 }
 
-// write sends a body; a browser that went away is no failure of the site.
+// write sends a body; a browser that went away is not a failure of the site.
 func (s *Site) write(w http.ResponseWriter, body []byte) {
 	if _, err := w.Write(body); err != nil && !errors.Is(err, http.ErrBodyNotAllowed) {
 		s.logger.Debug("answer not taken", "error", err)

@@ -217,7 +217,7 @@ func (s *Site) downloadDocuments(w http.ResponseWriter, r *http.Request, current
 	}
 }
 
-// attach answers with a file to be saved. The name is ours and plain ASCII.
+// attach sends a file to be saved. The name is ours and plain ASCII.
 func (s *Site) attach(w http.ResponseWriter, name, kind string, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", kind)

@@ -79,7 +79,7 @@ func startDemo(t *testing.T, data string) *demoProcess {
 	return p
 }
 
-// end sends a signal and waits; it answers the exit code, -1 where the signal killed it.
+// end sends a signal and waits; it returns the exit code, -1 where the signal killed it.
 func (p *demoProcess) end(t *testing.T, signal os.Signal) int {
 	t.Helper()
 	if err := p.cmd.Process.Signal(signal); err != nil {

@@ -61,7 +61,7 @@ func (l *holderLife) phone(name string) *threadPhone {
 	return &threadPhone{th: l.thread, state: filepath.Join(l.dir, "phone-"+name), password: l.file("password-"+name, []byte("password of "+name+"\n"))}
 }
 
-// enrolWith uses a code and answers the certificates that came, newest pair first.
+// enrolWith uses a code and returns the certificates that came, newest pair first.
 func (p *threadPhone) enrolWith(code string) []core.Certificate {
 	p.th.t.Helper()
 	var out struct {

@@ -73,7 +73,7 @@ func rss() (int64, error) {
 	return pages * int64(os.Getpagesize()), nil
 }
 
-// RaiseFiles lifts this process's open-file limit to the hard one and answers it.
+// RaiseFiles lifts this process's open-file limit to the hard one and returns it.
 func RaiseFiles() (uint64, error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -103,7 +103,7 @@ func signRaw(key crypto.Signer, message []byte) ([]byte, error) {
 }
 
 // VerifySM2 checks an operator's call against the profile, as Verify does for a
-// platform's. lookup answers the SM2 key of a certificate's serial number.
+// platform's. lookup returns the SM2 key of a certificate's serial number.
 func VerifySM2(req *http.Request, body []byte, authority string, lookup Lookup, now time.Time) (*Signed, error) {
 	p, err := parse(req.Header)
 	if err != nil {

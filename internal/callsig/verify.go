@@ -26,7 +26,7 @@ var (
 	ErrForm = errors.New("not a signature of the profile")
 	// ErrDigest: the body is not the one that was signed.
 	ErrDigest = errors.New("content digest does not fit the body")
-	// ErrKey: nobody has this key id.
+	// ErrKey: the key id is unknown.
 	ErrKey = errors.New("unknown key id")
 	// ErrSignature: the signature does not verify.
 	ErrSignature = errors.New("signature does not verify")
@@ -123,7 +123,7 @@ func single(h http.Header, name string) (string, httpsfv.Member, error) {
 	}
 	dict, err := httpsfv.UnmarshalDictionary(lines)
 	if err != nil || len(dict.Names()) != 1 {
-		return "", nil, fmt.Errorf("%w: %s is no dictionary of one member", ErrForm, name)
+		return "", nil, fmt.Errorf("%w: %s is not a dictionary with one member", ErrForm, name)
 	}
 	if text, err := httpsfv.Marshal(dict); err != nil || text != lines[0] {
 		return "", nil, fmt.Errorf("%w: %s is not in canonical form", ErrForm, name)
@@ -251,7 +251,7 @@ func checkDigest(h http.Header, body []byte, covered bool) error {
 // fetched hands the key that was looked up to the library.
 type fetched struct{ key crypto.PublicKey }
 
-// FetchByKeyID answers the key.
+// FetchByKeyID returns the key.
 func (f fetched) FetchByKeyID(_ context.Context, _ http.Header, id string) (httpsig.KeySpecer, error) {
 	return httpsig.KeySpec{KeyID: id, Algo: algorithm, PubKey: f.key}, nil
 }

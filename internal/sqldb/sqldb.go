@@ -68,7 +68,7 @@ func (d *DB) Prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-// Exec runs one statement that may write, and answers how many rows it changed.
+// Exec runs one statement that may write, and returns how many rows it changed.
 // It takes no turn: a statement is atomic by itself, and one that compares before
 // it swaps needs no more. An error does not say that nothing was written.
 func (d *DB) Exec(ctx context.Context, query string, args ...any) (affected int64, err error) {

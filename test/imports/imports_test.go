@@ -139,7 +139,7 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./ca/registry/..."}, to: roomsAfter("registry"),
-			why: "who deals with the authority is no matter of where its keys lie",
+			why: "dealing with the authority does not depend on where its keys are",
 		},
 		{
 			from: []string{"./ca/folder/..."}, to: roomsAfter("folder"),
@@ -187,7 +187,7 @@ func bans() []ban {
 		},
 		{
 			from: []string{"./..."}, except: []string{"./cmd/..."}, to: []string{"./cmd/..."},
-			why: "cmd is wiring, and wiring is imported by nobody",
+			why: "cmd is wiring, which no package imports",
 		},
 		{
 			from: []string{"./cmd/internal/..."}, except: []string{"./cmd/internal/demo", "./cmd/internal/benchcmd"},
@@ -197,7 +197,7 @@ func bans() []ban {
 		{
 			from: []string{"./cmd/internal/demo"}, to: []string{"./cmd/internal/..."},
 			but: []string{"./cmd/internal/cli/...", "./cmd/internal/relaycmd", "./cmd/internal/phonecmd"},
-			why: "the demo runs relay and phones as their operators would; judging and measuring are no part of it",
+			why: "the demo runs relay and phones as their operators would; judging and measuring are not part of it",
 		},
 		{
 			from: []string{"./cmd/internal/benchcmd"}, to: []string{"./cmd/internal/..."}, but: []string{"./cmd/internal/cli/..."},
@@ -206,7 +206,7 @@ func bans() []ban {
 		{
 			from: []string{"./..."}, except: []string{"./cmd/bidseal-bench", "./cmd/internal/benchcmd", "./internal/bench"},
 			to: []string{"./cmd/internal/benchcmd", "./internal/bench", "github.com/HdrHistogram/..."}, deep: true,
-			why: "load generators and charts are no part of the product: nothing that cmd/bidseal links reaches them",
+			why: "load generators and charts are not part of the product: nothing that cmd/bidseal links reaches them",
 		},
 		{
 			from: []string{"./..."}, except: []string{"./relay/redisstore/..."}, to: []string{redis},

@@ -54,7 +54,7 @@ func (r *row) target() (pkg, pattern, name string, err error) {
 	return pkg, strings.Join(parts, "/"), strings.ReplaceAll(name, " ", "_"), nil
 }
 
-// testTime ends a test that hangs without its rule: that is no assertion.
+// testTime ends a test that hangs without its rule: a hang is not an assertion.
 const testTime = "90s"
 
 // runner runs go in a tree.

@@ -155,7 +155,7 @@ func (b *caBench) figures() []figure {
 	return out
 }
 
-// run answers how long the database took to fill.
+// run returns how long the database took to fill.
 func (b *caBench) run(ctx context.Context) (loaded time.Duration, err error) {
 	where, err := b.order(caBenchOrder{Do: "start", Shards: b.o.shards})
 	if err != nil {
@@ -347,7 +347,7 @@ func (b *caBench) list(ctx context.Context, figure, name string) error {
 // maxBenchBody bounds an answer, in bytes: a list of a million entries is below.
 const maxBenchBody = 64 << 20
 
-// call answers the body of a 200; everything else is an error.
+// call returns the body of a 200; everything else is an error.
 func (b *caBench) call(ctx context.Context, method, path string, body []byte, header http.Header) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, b.url+path, bytes.NewReader(body))
 	if err != nil {

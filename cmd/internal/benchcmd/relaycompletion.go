@@ -161,7 +161,7 @@ func (b *relayBench) completions(ctx context.Context, addr, path string, count i
 	return calls, nil
 }
 
-// cost sends all calls and answers the server's CPU time per call, in microseconds.
+// cost sends all calls and returns the server's CPU time per call, in microseconds.
 func (b *relayBench) cost(s *session, calls []*http.Request) (float64, error) {
 	before, err := s.Order(bench.Order{Do: "collect"})
 	if err != nil {

@@ -101,7 +101,7 @@ func benchAuthority(name string, parent *smx509.Certificate, key, signer *sm2.Pr
 	return cert, nil
 }
 
-// issue makes a certificate of the user's key and answers its chain, leaf first.
+// issue makes a certificate of the user's key and returns its chain, leaf first.
 func (k *benchKeys) issue(serial int64) ([]protocol.Bytes, error) {
 	now := time.Now()
 	c := &smx509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "bench"}, SubjectKeyId: []byte("user"),

@@ -254,7 +254,7 @@ type openLoopOrder struct {
 	count, topics int
 }
 
-// publisher prepares a run of publications and answers what runs it.
+// publisher prepares a run of publications and returns the function that runs it.
 type publisher func(openLoopOrder) (run func(ctx context.Context, start time.Time) error, err error)
 
 // by is the publisher of a process that publishes by itself, told each time one

@@ -99,7 +99,7 @@ func (r *relayBenchReport) needs() []benchNeed {
 	return out
 }
 
-// extrapolate fits a line to the points and answers its value at manyWaiters.
+// extrapolate fits a line to the points and returns its value at manyWaiters.
 func (l benchLine) extrapolate(of func(benchPoint) int64) float64 {
 	var n, sx, sy, sxx, sxy float64
 	for _, p := range l.Points {

@@ -11,7 +11,7 @@ import (
 	"github.com/bidseal/bidseal/cmd/internal/cli"
 )
 
-// newTestAuthority makes an authority by its commands and answers the flags that
+// newTestAuthority makes an authority by its commands and returns the flags that
 // every further command needs.
 func newTestAuthority(t *testing.T) (dir string, base []string) {
 	t.Helper()

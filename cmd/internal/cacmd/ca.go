@@ -113,7 +113,7 @@ type caServeConfig struct {
 	// Concurrent bounds calls that cost cryptography; 0 chooses by processors.
 	Concurrent int `toml:"concurrent"`
 	// CallsPerSecond and CallsBurst bound one address; 0 takes the default, a
-	// negative rate is no limit.
+	// negative rate means no limit.
 	CallsPerSecond float64 `toml:"calls_per_second"`
 	CallsBurst     int     `toml:"calls_burst"`
 	// TrustedProxies are addresses or prefixes whose X-Forwarded-For is believed;

@@ -179,7 +179,7 @@ func (o *operatorFlags) register(cmd *cobra.Command) {
 	f.StringVar(&o.certificate, "certificate", "", "the operator's certificate, as \"operator add\" wrote it")
 }
 
-// call makes a signed call and answers the body.
+// call makes a signed call and returns the body.
 func (o *operatorFlags) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	if o.ca == "" || o.key == "" || o.certificate == "" {
 		return nil, cli.Usagef("--ca, --key and --certificate are needed")
@@ -229,7 +229,7 @@ func exchange(request *http.Request) ([]byte, error) {
 	}
 	var problem protocol.Problem
 	if err := protocol.DecodeJSONOpen(raw, &problem, nil); err != nil {
-		return nil, fmt.Errorf("the authority answers %s", answer.Status)
+		return nil, fmt.Errorf("the authority returned %s", answer.Status)
 	}
 	return nil, problem.Err()
 }
@@ -310,7 +310,7 @@ func newCARecoveryRequestCommand() *cobra.Command {
 	return cmd
 }
 
-// readRecipient reads a certificate or a public key and answers the latter.
+// readRecipient returns the public key in a file that holds it or a certificate.
 func readRecipient(path string) ([]byte, error) {
 	der, err := readPEMBlock(path)
 	if err != nil {
@@ -367,7 +367,7 @@ func newCARecoveryShowCommand() *cobra.Command {
 	return cmd
 }
 
-// recovery makes a call that answers with a recovery, and prints it.
+// recovery makes a call whose response is a recovery, and prints it.
 func (o *operatorFlags) recovery(cmd *cobra.Command, method, path string, body []byte, out string) error {
 	raw, err := o.call(cmd.Context(), method, path, body)
 	if err != nil {

@@ -61,9 +61,9 @@ func (t *TrustFlags) Read(cmd *cobra.Command) (*trust.File, error) {
 func IsPEMFile(cmd *cobra.Command, path string) bool {
 	raw, err := pemfile.ReadBounded(path, trust.MaxFile)
 	if err != nil || !trust.IsPEM(raw) {
-		return false // whoever reads the file says what is wrong with it
+		return false // the caller reads the file and reports what is wrong with it
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates, no trust file; it is read as --root, by the identifiers of the documentation arc\n", path)
+	fmt.Fprintf(cmd.ErrOrStderr(), "notice: %s holds certificates and is not a trust file; it is read as --root, with the identifiers of the documentation arc\n", path)
 	return true
 }
 

@@ -58,8 +58,8 @@ func (c Config) hasDatabase() error {
 	return nil
 }
 
-// alone makes sure that a node without Redis, which wakes nobody, is the only one
-// on its server.
+// alone makes sure that a node without Redis is the only one on its server, because
+// it cannot wake other nodes.
 func (c Config) alone(ctx context.Context, store *sqlstore.Store) (release func() error, err error) {
 	if c.Database.URL == "" || len(c.Redis.Addresses) > 0 {
 		return func() error { return nil }, nil

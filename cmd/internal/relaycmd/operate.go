@@ -269,7 +269,7 @@ func readLedgerHead(path string) (*relay.LedgerHead, error) {
 	}
 	var head relay.LedgerHead
 	if err := protocol.DecodeJSON(bytes.TrimSpace(raw), &head); err != nil {
-		return nil, cli.Usagef("%s is no head of a ledger", path)
+		return nil, cli.Usagef("%s is not the head of a ledger", path)
 	}
 	return &head, nil
 }

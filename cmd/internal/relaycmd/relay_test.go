@@ -67,7 +67,7 @@ func newRelayFolder(t *testing.T) relayFolder {
 	return f
 }
 
-// run runs `bidseal relay ... --json` and answers stdout.
+// run runs `bidseal relay ... --json` and returns stdout.
 func (f relayFolder) run(t *testing.T, want int, args ...string) string {
 	t.Helper()
 	code, stdout, stderr := bidsealRun(t, append([]string{"relay", "--json", "--config", f.config}, args...)...)

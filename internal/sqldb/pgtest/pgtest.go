@@ -60,7 +60,7 @@ func With(run func() int) (code int) {
 	return run()
 }
 
-// Database makes an empty database on the server of Main and answers its URL. It
+// Database makes an empty database on the server of Main and returns its URL. It
 // is dropped with the end of the test, whoever is still connected.
 func Database(t testing.TB) string {
 	t.Helper()

@@ -32,7 +32,7 @@ type Cut struct {
 	Answered bool
 }
 
-// NewProxy listens in front of a database and answers the URL through it.
+// NewProxy listens in front of a database and returns the URL through it.
 func NewProxy(t testing.TB, address string) (*Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(address)
