@@ -1,10 +1,10 @@
 // Package audit is the authority's first room: its log. Every entry is chained to
 // the one before by SM3, signed, and commits to the rows that it names, so that a
-// database which says something else is found out. ca/AUDIT.md is normative.
+// database that differs is detected. ca/AUDIT.md is normative.
 //
 // An entry is appended in the transaction of what it speaks of ([Log.Append]), and
 // attributed to an [Actor] that the caller names. What a log is held against, the
-// tables and the public listing, is handed in by who composes the authority
+// tables and the public listing, is passed in by the package that composes the authority
 // ([Checks]).
 package audit
 
@@ -24,7 +24,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// ErrLog: the audit log was altered, or the database says what the log does not.
+// ErrLog: the audit log was altered, or the database differs from it.
 var ErrLog = errors.New("audit log does not verify")
 
 // Events of the audit log.
@@ -70,7 +70,7 @@ const (
 	EventRecoveryExpired       = "recovery.expired"
 )
 
-// Actor is to whom an entry is attributed.
+// Actor is the person or system to which an entry is attributed.
 type Actor string
 
 // Actors other than operators.

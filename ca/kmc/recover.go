@@ -11,7 +11,7 @@ import (
 	"github.com/emmansun/gmsm/sm3"
 )
 
-// Order is what two operators have ordered: the key of a record, enveloped under a
+// Order is an order by two operators: the key of a record, enveloped under a
 // public key.
 type Order struct {
 	Record string

@@ -81,8 +81,8 @@ type RealNameRequest struct {
 	Name, IDNumber string
 }
 
-// RealNameToken issues a token on the word of the operator, until a service that
-// asks the registers does.
+// RealNameToken issues a token on the operator's statement, in place of a service
+// that queries the registers.
 func (l *Life) RealNameToken(ctx context.Context, actor audit.Actor, r RealNameRequest) (text string, expires time.Time, err error) {
 	if r.Serial != "" {
 		if r.Account, r.Device, err = l.deviceOfCertificate(ctx, r.Serial); err != nil {

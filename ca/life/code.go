@@ -40,8 +40,8 @@ const (
 	codeSize        = 20 // bytes of randomness, 32 characters
 )
 
-// NewEnrolmentCode makes a one-use code for a named subject. The code stands in
-// the answer only; the database keeps its digest.
+// NewEnrolmentCode makes a one-use code for a named subject. The code is only
+// in the result; the database keeps its digest.
 func (l *Life) NewEnrolmentCode(ctx context.Context, actor audit.Actor, r CodeRequest) (*caapi.EnrolmentFile, error) {
 	if r.Validity == 0 {
 		r.Validity = DefaultValidity
@@ -189,7 +189,7 @@ type codeRow struct {
 }
 
 // useCode binds a code to a request digest: the first use wins, the same request
-// may come again at any time, every other finds the code used.
+// may come again at any time, any other finds the code used.
 func (l *Life) useCode(ctx context.Context, tx *sql.Tx, digest, requestDigest string) (*codeRow, error) {
 	refused := protocol.Errorf(protocol.CodeEnrolmentCode, "unknown, used or expired")
 	if _, err := tx.ExecContext(ctx, `UPDATE ca_codes SET state = 'used', request_digest = $1 WHERE digest = $2 AND state = 'open' AND expires_at > $3`,

@@ -156,7 +156,7 @@ func (l *Life) deviceLives(ctx context.Context, id string) error {
 // BlockDevice takes a phone out of use: it gets no pass and no certificate, and
 // an issuance that is under way for it is refused. Passes that it has end within
 // their lifetime. Its certificates stay as they are; revoke or hold them, too,
-// where somebody else may have the phone. Blocking again changes nothing.
+// where somebody else may have the phone. It is idempotent.
 func (l *Life) BlockDevice(ctx context.Context, actor audit.Actor, id string) error {
 	return l.db.Update(ctx, func(tx *sql.Tx) error {
 		won, err := l.setDevice(ctx, tx, actor, id, deviceBlocked)
@@ -176,7 +176,7 @@ func (l *Life) BlockDevice(ctx context.Context, actor audit.Actor, id string) er
 	})
 }
 
-// UnblockDevice takes a phone into use again. It brings no certificate back.
+// UnblockDevice lifts the block of a phone. It does not restore certificates.
 func (l *Life) UnblockDevice(ctx context.Context, actor audit.Actor, id string) error {
 	return l.db.Update(ctx, func(tx *sql.Tx) error {
 		_, err := l.setDevice(ctx, tx, actor, id, deviceActive)

@@ -15,7 +15,7 @@ import (
 type Hold struct{ Serial, Lineage string }
 
 // Hold suspends certificates (certificateHold, RFC 5280 5.3.1): from now on they
-// count as revoked, until Resume or for good. The answer are the serial numbers
+// count as revoked, until Resume or for good. It returns the serial numbers
 // that it changed; what is on hold or revoked stays as it is. Open codes of the
 // lineage are void and an issuance under way is refused.
 func (l *Life) Hold(ctx context.Context, actor audit.Actor, h Hold) ([]string, error) {
@@ -23,8 +23,8 @@ func (l *Life) Hold(ctx context.Context, actor audit.Actor, h Hold) ([]string, e
 }
 
 // Resume ends a hold. The certificate is good again and leaves the lists;
-// removeFromCRL stands in delta lists only (RFC 5280 5.3.1), which there are
-// none of. A revoked certificate is never resumed: cert_revoked, and nothing
+// removeFromCRL is used in delta lists only (RFC 5280 5.3.1), which this authority
+// does not sign. A revoked certificate is never resumed: cert_revoked, and nothing
 // changes where a lineage holds none that is on hold.
 func (l *Life) Resume(ctx context.Context, actor audit.Actor, h Hold) ([]string, error) {
 	var resumed []string

@@ -169,8 +169,8 @@ func NewSerials(n int) ([]string, error) {
 	return all, nil
 }
 
-// complete brings a stored issuance to its end and gives its answer; one that
-// has ended gives the stored answer. It may run any number of times, in several
+// complete brings a stored issuance to its end and returns its answer; for one
+// that has ended it returns the stored answer. It may run any number of times, in several
 // processes at once: the certificates follow from the row, and only the first
 // transaction that finds it pending stores them.
 func (l *Life) Complete(ctx context.Context, r *Issuance) ([]byte, error) {
@@ -214,7 +214,7 @@ func (l *Life) Complete(ctx context.Context, r *Issuance) ([]byte, error) {
 	return answer, nil
 }
 
-// outcome is what an issuance that has ended gives.
+// outcome returns the answer or the error of an issuance that has ended.
 func (r *Issuance) outcome() ([]byte, error) {
 	if r.State == stateRefused {
 		return nil, protocol.Errorf(protocol.Code(r.RefusalCode), "%s", r.refusal)

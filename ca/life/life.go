@@ -1,6 +1,6 @@
 // Package life is the authority's fourth room: issuances, the lineages in which
 // certificates follow one another, one-use codes, devices and their passes, what a
-// reissue destroys, what the key management centre lets out, and the certificates
+// reissue destroys, what the key management centre releases, and the certificates
 // of the authority's own services.
 //
 // An issuance is stored before anything is signed, and the certificates follow from
@@ -26,8 +26,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Options are what the room works with. All of it is required but where it
-// says otherwise.
+// Options are what the room works with. All fields are required unless stated
+// otherwise.
 type Options struct {
 	DB     *sqldb.DB
 	Now    func() time.Time

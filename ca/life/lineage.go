@@ -74,7 +74,7 @@ func advanceLineage(ctx context.Context, tx kmc.Querier, r *Issuance) error {
 	return nil
 }
 
-// releaseLineage gives a claim up.
+// releaseLineage gives up a claim.
 func releaseLineage(ctx context.Context, tx kmc.Querier, r *Issuance) error {
 	if _, err := tx.ExecContext(ctx, `UPDATE ca_lineages SET pending = '' WHERE lineage = $1 AND pending = $2`, r.lineage, r.ID); err != nil {
 		return fmt.Errorf("release lineage: %w", err)
@@ -83,8 +83,8 @@ func releaseLineage(ctx context.Context, tx kmc.Querier, r *Issuance) error {
 }
 
 // withdraw ends what was authorised for a lineage and has not come to an end:
-// open codes, and an issuance under way. An operator's word that came later
-// than theirs counts.
+// open codes, and an issuance under way. The operator's later
+// decision prevails.
 func (l *Life) withdraw(ctx context.Context, tx *sql.Tx, actor audit.Actor, lineage, why string) error {
 	if lineage == "" {
 		return nil
@@ -115,7 +115,7 @@ const (
 	codeWithdrawn = "withdrawn"
 )
 
-// voidCodes makes the open codes of a lineage worthless, and withdraws void ones.
+// voidCodes voids the open codes of a lineage, and withdraws void ones.
 func (l *Life) voidCodes(ctx context.Context, tx *sql.Tx, actor audit.Actor, lineage, state, why string) error {
 	open, err := openCodes(ctx, tx, lineage, state)
 	if err != nil || len(open) == 0 {

@@ -26,7 +26,7 @@ type Revocation struct {
 	HoldersOnly bool
 }
 
-// Revoke revokes certificates at once and for good; the answer are the serial
+// Revoke revokes certificates at once and for good, and returns the serial
 // numbers that it changed. Revoking again changes nothing and is not an error. A
 // certificate on hold is revoked as of the day of its hold: what was signed
 // meanwhile does not count. Open codes of the lineage are void and an issuance

@@ -30,7 +30,7 @@ type Single struct {
 	Validity time.Duration
 }
 
-// SingleCertificate is the answer: the certificate, the issuing authority and the
+// SingleCertificate is the result: the certificate, the issuing authority and the
 // root.
 type SingleCertificate struct {
 	Serial string           `json:"serial"`

@@ -1,5 +1,5 @@
 // Package listing is the authority's second room: the public listing of the
-// certificates that it issued and the keys that it let out, a Merkle tree whose
+// certificates that it issued and the keys that it released, a Merkle tree whose
 // leaves the audit log names. Package transparency has the tree and its proofs.
 package listing
 
@@ -90,7 +90,7 @@ func Append(ctx context.Context, tx kmc.Querier, name string, leaf transparency.
 	return &Leaf{Index: size, Hash: hex.EncodeToString(hash)}, nil
 }
 
-// Certificate is what the listing is told of one.
+// Certificate is what the listing needs to know about a certificate.
 type Certificate struct {
 	Profile issuance.Name
 	Lineage string // lower-case hexadecimal; may be empty

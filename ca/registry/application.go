@@ -162,13 +162,13 @@ func (r *Registry) distinct(ctx context.Context, tx *sql.Tx, first string, call 
 	return nil
 }
 
-// stepCodeEnded is a step of ApplicationCode: the code before is void, no other is
-// made yet.
+// stepCodeEnded is a step of ApplicationCode: the previous code is void, and the
+// new one is not made yet.
 const stepCodeEnded = "code ended"
 
-// ApplicationCode gives the one-use code of an approved application to the
-// operator who registered it. Asking again, because an answer was lost, makes the
-// code before void; once it was used there is no other.
+// ApplicationCode returns the one-use code of an approved application to the
+// operator who registered it. A repeated call, after a lost response, voids the
+// previous code; after the code was used no other is made.
 //
 // Errors: not_found, forbidden, conflict and those of the operation.
 func (r *Registry) ApplicationCode(ctx context.Context, call *OperatorCall, id string) (*caapi.EnrolmentFile, error) {
@@ -197,7 +197,7 @@ func (r *Registry) ApplicationCode(ctx context.Context, call *OperatorCall, id s
 		return nil, err
 	}
 	return file, r.db.Update(ctx, func(tx *sql.Tx) error {
-		// what was withdrawn since the application was read gives no code
+		// an application that was withdrawn since it was read gets no code
 		result, err := tx.ExecContext(ctx, `UPDATE ca_applications SET state = 'used', code = $1 WHERE id = $2 AND code = $3 AND state = $4
 			AND NOT EXISTS (SELECT 1 FROM ca_codes WHERE digest = $3 AND state = 'withdrawn')`, life.CodeDigest(file.Code), id, row.code, row.state)
 		if err != nil {
@@ -280,7 +280,8 @@ func lineageOf(ctx context.Context, tx *sql.Tx, row *applicationRow) (lineage st
 	return lineage, nil
 }
 
-// Applications are those of a state, all if empty, from a cursor on, oldest first.
+// Applications lists the applications in a state, all if empty, from a cursor on,
+// oldest first.
 func (r *Registry) Applications(ctx context.Context, state, after string, limit int) (*caapi.ApplicationList, error) {
 	rows, err := r.db.Reader().QueryContext(ctx, `SELECT `+applicationColumns+` FROM ca_applications WHERE ($1 = '' OR state = $1) AND id > $2 ORDER BY id LIMIT $3`, state, after, limit+1)
 	if err != nil {

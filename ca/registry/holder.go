@@ -15,8 +15,9 @@ import (
 // maxKeyRecoveries bounds the answer to a holder.
 const maxKeyRecoveries = 1000
 
-// HolderRecoveries gives a phone, which shows its pass and a proof over GET, every
-// recovery of a key of its holder's lineages: by a reissue, or by two operators.
+// HolderRecoveries returns to a phone, authenticated by its pass and a proof over
+// GET, every recovery of a key of its holder's lineages: by a reissue, or by two
+// operators.
 //
 // Errors: unauthorized, expired, clock_skew, forbidden.
 func (r *Registry) HolderRecoveries(ctx context.Context, c life.SignedCall) (*caapi.KeyRecoveries, error) {

@@ -57,7 +57,7 @@ const issuanceOperator = "operator"
 // operatorValidity is the longest life of an operator's certificate.
 const operatorValidity = 366 * 24 * time.Hour
 
-// NewOperator is who becomes an operator.
+// NewOperator describes an operator to add.
 type NewOperator struct {
 	Name string
 	Role Role
@@ -214,8 +214,8 @@ func (r *Registry) Operators(ctx context.Context) ([]OperatorInfo, error) {
 	return all, rows.Err()
 }
 
-// BlockOperator ends an operator's part at once and for good, and revokes the
-// certificate. Blocking again changes nothing.
+// BlockOperator blocks an operator at once and for good, and revokes the
+// certificate. It is idempotent.
 func (r *Registry) BlockOperator(ctx context.Context, actor audit.Actor, id string) error {
 	var serial string
 	err := r.db.Update(ctx, func(tx *sql.Tx) error {
@@ -289,7 +289,7 @@ func (r *Registry) operatorKey(ctx context.Context, q kmc.Querier, serial string
 	if state != status.StateGood {
 		return nil, nil, protocol.Errorf(protocol.CodeForbidden, "the operator's certificate is %s", state)
 	}
-	// The certificate says who it is and in which role: a row that says otherwise
+	// The certificate states the operator's name and role: a row that differs
 	// was altered.
 	if name := cert.Subject; name.CommonName != o.name || !slices.Equal(name.OrganizationalUnit, []string{string(o.role)}) {
 		return nil, nil, protocol.Errorf(protocol.CodeForbidden, "the certificate names another operator or role")

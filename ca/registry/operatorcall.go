@@ -16,8 +16,7 @@ import (
 	"github.com/bidseal/bidseal/protocol"
 )
 
-// OperatorCall is an operator's call that was found good: who, and what was
-// signed.
+// OperatorCall is an operator's verified call: the caller and what was signed.
 type OperatorCall struct {
 	ID, Name, Serial string
 	Role             Role
@@ -25,13 +24,13 @@ type OperatorCall struct {
 	base, signature  []byte
 }
 
-// Actor of what is done for the call, in the audit log.
+// Actor attributes audit entries to this operator.
 func (c *OperatorCall) Actor() audit.Actor { return audit.ByOperator(c.ID) }
 
 // VerifyOperator judges an operator's call (internal/callsig, VerifySM2): the
 // signature, the certificate's chain up to this authority's root and its status,
-// the time, that the call was not seen before, and the role. A call that is refused
-// for its role is an entry of the audit log. body is what was read of the request.
+// the time, that the call was not seen before, and the role. A call that is rejected
+// because of its role is recorded in the audit log. body is the request's body.
 //
 // Errors: unauthorized, clock_skew, replayed, forbidden.
 func (r *Registry) VerifyOperator(ctx context.Context, req *http.Request, body []byte, roles ...Role) (*OperatorCall, error) {
@@ -98,7 +97,8 @@ func (r *Registry) useNonce(ctx context.Context, operator, nonce string, expires
 	})
 }
 
-// noteRefusal keeps that an operator tried what the role does not allow.
+// noteRefusal records in the audit log that an operator tried what the role does
+// not allow.
 func (r *Registry) noteRefusal(ctx context.Context, call *OperatorCall, req *http.Request) error {
 	return r.db.Update(ctx, func(tx *sql.Tx) error {
 		return r.audit.Append(ctx, tx, call.Actor(), audit.EventOperatorRefused, map[string]string{

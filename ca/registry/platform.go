@@ -187,7 +187,7 @@ func (r *Registry) readPlatformApplication(ctx context.Context, q interface {
 	return p, nil
 }
 
-// PlatformState is where an application stands.
+// PlatformState returns the state of an application.
 func (r *Registry) PlatformState(ctx context.Context, id string) (*caapi.PlatformState, error) {
 	p, err := r.readPlatformApplication(ctx, r.db.Reader(), id)
 	if err != nil {
@@ -247,7 +247,7 @@ func (r *Registry) Platforms(ctx context.Context) ([]PlatformInfo, error) {
 	return all, rows.Err()
 }
 
-// PlatformApproval is an operator's word on a platform's application.
+// PlatformApproval is an operator's approval of a platform's application.
 type PlatformApproval struct {
 	ID string
 	// PlatformID to be given; drawn at random if empty. a-z, 0-9 and -.
@@ -285,8 +285,8 @@ func (k platformIssuances) Request(stored string) (issuance.Request, error) {
 	}, nil
 }
 
-// ApprovePlatform issues the certificate of an application. Approving again
-// gives the same registration.
+// ApprovePlatform issues the certificate of an application. It is idempotent and
+// returns the same registration.
 func (r *Registry) ApprovePlatform(ctx context.Context, actor audit.Actor, approval PlatformApproval) (*caapi.PlatformRegistration, error) {
 	if approval.Validity == 0 {
 		approval.Validity = life.DefaultValidity

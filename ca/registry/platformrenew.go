@@ -28,9 +28,9 @@ const (
 	maxRemoved = 100
 )
 
-// Caller is who stands behind an address for the bound on each caller: the
-// address, or the 64-bit prefix of IPv6. It is empty for
-// loopback and private addresses, which may be a proxy that all callers share.
+// Caller returns the key under which the calls of an address are counted: the
+// address, or the 64-bit prefix of IPv6. It is empty for loopback and private
+// addresses, which may be a proxy that all callers share.
 func Caller(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
@@ -82,7 +82,8 @@ func expiredPlatformApplications(ctx context.Context, tx *sql.Tx, before int64) 
 	return all, rows.Err()
 }
 
-// roomFor refuses what one caller, or all of them, have too much of waiting.
+// roomFor rejects an application if one caller, or all together, have too many
+// pending.
 func roomFor(ctx context.Context, tx kmc.Querier, caller string) error {
 	var all, own int
 	if err := tx.QueryRowContext(ctx, `SELECT count(*), COALESCE(SUM(CASE WHEN caller = $1 THEN 1 ELSE 0 END), 0) FROM ca_platforms WHERE state = 'pending'`,
@@ -139,8 +140,8 @@ func (r *Registry) inForce(ctx context.Context, q kmc.Querier, p *certifiedPlatf
 }
 
 // checkPlatformRenewal: the key of the present certificate signs for its
-// successor, and nothing that phones show changes. An operator approves it all
-// the same. The answer is the SM3 of the key that signed, "" for a new platform.
+// successor, and nothing that phones show changes. An operator still
+// approves it. It returns the SM3 of the key that signed, "" for a new platform.
 func (r *Registry) checkPlatformRenewal(ctx context.Context, q kmc.Querier, request *caapi.PlatformRequest) (string, error) {
 	if request.Renews == "" {
 		return "", nil
@@ -195,7 +196,7 @@ func (r *Registry) platformIDFor(ctx context.Context, tx *sql.Tx, p *platformApp
 	return wanted, nil
 }
 
-// same reports whether an application says what a known one says.
+// same reports whether an application has the content of a known one.
 func (p *platformApplication) same(r *caapi.PlatformRequest) bool {
 	return p.name == r.Name && p.organisation == r.Organisation && p.creditCode == r.CreditCode && p.contact == r.Contact && p.renews == r.Renews &&
 		slices.Equal(p.origins, r.Origins)

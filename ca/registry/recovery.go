@@ -147,8 +147,8 @@ func (r *Registry) escrowed(ctx context.Context, tx *sql.Tx, serial string) (rec
 }
 
 // ApproveRecovery is the second operator's half: another person than the first
-// approves exactly what was asked for, and in the same transaction the key leaves
-// under the requested key, once. Approving again gives the same envelope.
+// approves exactly what was asked for, and in the same transaction the key is
+// released under the requested key, once. Approving again returns the same envelope.
 //
 // Errors: malformed, not_found, forbidden, conflict, expired.
 func (r *Registry) ApproveRecovery(ctx context.Context, call *OperatorCall, id string) (*caapi.RecoveryInfo, error) {
@@ -290,8 +290,8 @@ func (r *Registry) orderedRecord(ctx context.Context, tx *sql.Tx, row *recoveryR
 	return r.escrowed(ctx, tx, serial)
 }
 
-// RejectRecovery ends a pending request with a reason. Any recovery operator may,
-// the one who asked too.
+// RejectRecovery ends a pending request with a reason. Any recovery operator may
+// call it, including the one who made the request.
 func (r *Registry) RejectRecovery(ctx context.Context, call *OperatorCall, id string) (*caapi.RecoveryInfo, error) {
 	if _, err := readDecision(call.Body, false); err != nil {
 		return nil, err
@@ -320,7 +320,7 @@ func (r *Registry) RejectRecovery(ctx context.Context, call *OperatorCall, id st
 	return row.info()
 }
 
-// Recovery is where one stands.
+// Recovery returns the state of a recovery.
 func (r *Registry) Recovery(ctx context.Context, id string) (*caapi.RecoveryInfo, error) {
 	row, err := scanRecovery(r.db.Reader().QueryRowContext(ctx, recoveryByID, id).Scan)
 	if err != nil {
@@ -329,8 +329,8 @@ func (r *Registry) Recovery(ctx context.Context, id string) (*caapi.RecoveryInfo
 	return row.info()
 }
 
-// Recoveries are those of a state, all if empty, from a cursor on. Envelopes are
-// left out.
+// Recoveries lists the recoveries in a state, all if empty, from a cursor on,
+// without their envelopes.
 func (r *Registry) Recoveries(ctx context.Context, state, after string, limit int) (*caapi.RecoveryList, error) {
 	rows, err := r.db.Reader().QueryContext(ctx, `SELECT `+recoveryColumns+` FROM ca_recoveries WHERE ($1 = '' OR state = $1) AND id > $2 ORDER BY id LIMIT $3`, state, after, limit+1)
 	if err != nil {

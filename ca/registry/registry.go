@@ -1,7 +1,6 @@
-// Package registry is the authority's fifth room: who deals with it, and what they
-// applied for. Operators and their signed calls, enrolment applications with
-// approval by a second operator, recoveries of escrowed keys by two, platforms and
-// their applications.
+// Package registry is the authority's fifth room: operators and their signed calls,
+// enrolment applications with approval by a second operator, recoveries of escrowed
+// keys by two operators, platforms and their applications.
 //
 // An enrolment application asks for somebody's certificate, a platform application
 // for a platform's. In the signed audit log, whose words stay, the first is a
@@ -18,8 +17,8 @@ import (
 	"github.com/bidseal/bidseal/trust"
 )
 
-// Options are what the room works with. All of it is required but where
-// it says otherwise.
+// Options are what the room works with. All fields are required unless stated
+// otherwise.
 type Options struct {
 	DB     *sqldb.DB
 	Now    func() time.Time
@@ -37,7 +36,7 @@ type Options struct {
 	Stop func(step string) error
 }
 
-// Registry knows who deals with the authority, and what they applied for.
+// Registry keeps the authority's operators, platforms, applications and recoveries.
 type Registry struct {
 	db           *sqldb.DB
 	now          func() time.Time

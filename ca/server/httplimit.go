@@ -80,8 +80,8 @@ func newLimiter(limits Limits, now func() time.Time) *limiter {
 	return &limiter{limits: limits.orDefault(), now: now, order: list.New(), known: make(map[netip.Prefix]*list.Element)}
 }
 
-// caller is what counts as one address: whoever has an IPv6 network has 2^64 of
-// them.
+// caller is what counts as one address: the 64-bit prefix of IPv6, because one
+// network has 2^64 addresses.
 func caller(address string) netip.Prefix {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
