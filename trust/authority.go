@@ -35,8 +35,7 @@ type Authority struct {
 	Operations map[Operation]Period
 }
 
-// Operation is what somebody does with a certificate: one of the kinds of
-// challenge, or giving evidence.
+// Operation is a use of a certificate: one of the kinds of challenge, or evidence.
 type Operation string
 
 // The operations. The first four are the kinds of challenge under the same
@@ -68,7 +67,7 @@ func (p Period) Contains(t time.Time) bool {
 	return !t.Before(p.From) && (p.Until.IsZero() || t.Before(p.Until))
 }
 
-// DocumentationAuthority is an authority that is known by its roots alone and
+// DocumentationAuthority returns an authority that is known by its roots alone and
 // uses the identifiers of the documentation arc, as every authority did before
 // there were trust files: all of them demonstrations.
 func DocumentationAuthority(roots ...*smx509.Certificate) Authority {

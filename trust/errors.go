@@ -37,6 +37,6 @@ var (
 	// of the question.
 	ErrStaleStatus = errors.New("certificate status not fresh")
 	// ErrStatusMismatch: the answer is about another certificate or comes from
-	// one who may not answer for this issuer.
+	// a responder that is not authorised by this issuer.
 	ErrStatusMismatch = errors.New("certificate status does not belong to the certificate")
 )

@@ -25,8 +25,8 @@ type Outcome struct {
 	// says that it is for this receipt and signed by the relay's known key.
 	Promise         *protocol.Promise
 	PromiseVerified bool
-	// Stapled says that the authority's word on the certificate went along;
-	// where it could not be had the platform asks by itself.
+	// Stapled says that an OCSP response about the certificate was sent along;
+	// without one the platform asks the authority itself.
 	Stapled bool
 }
 
@@ -78,15 +78,14 @@ func (s *Session) approve(ctx context.Context, certificateID string, password []
 		return nil, err
 	}
 	if err := s.core.remember(ctx, s.who); err != nil {
-		// What is signed is delivered all the same; the platform is new once more.
+		// The signed result is still delivered; the platform only appears as new again.
 		s.core.opt.Log.Error("the platform is not remembered", "error", err.Error())
 	}
 	s.ended = true
 	return s.core.deliver(ctx, item)
 }
 
-// confirm makes the first phase where the request has two and the digits did
-// not make it already.
+// confirm performs the first of two phases, unless the digits did already.
 func (s *Session) confirm(ctx context.Context) error {
 	policy := s.opened.Request.Policy
 	switch {
@@ -166,7 +165,8 @@ func (s *Session) receipt() protocol.Receipt {
 }
 
 // ownStatus asks the authority for the status of the phone's own certificate.
-// nil where it could not be had; an error only where it is revoked.
+// It returns nil if the status is not available, and an error only if the
+// certificate is revoked.
 func (c *Core) ownStatus(ctx context.Context, cert *Certificate, r *protocol.Request) ([]byte, error) {
 	cfg, _, err := c.enrolled()
 	if err != nil {

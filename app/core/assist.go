@@ -105,13 +105,13 @@ func (c *Core) assistKeys(ctx context.Context, password []byte) {
 }
 
 // ChangePassword makes next the certificate password. Whatever interrupts it,
-// the old or the new one opens the keys, never neither.
+// either the old or the new one opens the keys.
 func (c *Core) ChangePassword(ctx context.Context, password, next []byte) error {
 	return result(c.opt.Keys.ChangePassword(ctx, password, next))
 }
 
 // ResetPassword makes next the certificate password without the old one: the
-// token says that the person was checked, and is good for this device alone.
+// token states that the person was checked, and is valid for this device only.
 func (c *Core) ResetPassword(ctx context.Context, token string, next []byte) error {
 	return result(c.opt.Keys.ResetPassword(ctx, token, next))
 }

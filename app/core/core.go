@@ -14,7 +14,7 @@ import (
 	"github.com/bidseal/bidseal/trust"
 )
 
-// Options are what a phone is made of.
+// Options are the parts of a phone.
 type Options struct {
 	// Files is the phone's state. Required.
 	Files storage.Files

@@ -7,7 +7,7 @@ import (
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// csrResponse is what an authority answers to a request (GM/T 0092):
+// csrResponse is an authority's response to a certification request (GM/T 0092):
 //
 //	SEQUENCE { signCerts SET OF Certificate, encryptedPrivateKey [0] EXPLICIT SM2EnvelopedKey,
 //	           encryptCerts [1] SET OF Certificate }

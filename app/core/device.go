@@ -22,10 +22,10 @@ const (
 )
 
 // device is the phone's own key. It proves calls and signs rejections, both
-// without a password, and nothing that counts as a person's word.
+// without a password, and nothing that commits the person.
 //
 // This is a software key: it is wrapped under a storage key of its own, but that
-// lies in the same storage, so who can read all of it can copy the device. A
+// lies in the same storage, so anyone who can read all of it can copy the device. A
 // browser or a native shell keeps the storage key where it cannot be read out.
 // The device key is P-256 because that is what the key stores of phones hold.
 type device struct {

@@ -15,8 +15,8 @@ import (
 // MaxEnrolmentFile is the largest enrolment file in bytes.
 const MaxEnrolmentFile = 64<<10 + 2*trust.MaxFile // the trust file in base64
 
-// Setup is what an enrolment file may leave out and a phone must know all the
-// same. What the file says counts first.
+// Setup is what a phone needs to know and an enrolment file may leave out. The file
+// takes precedence.
 type Setup struct {
 	Relay      string   // origin of the relay
 	AppOrigins []string // origins of the codes that are accepted
@@ -180,7 +180,7 @@ func (c *Core) prepareEnrolment(ctx context.Context, name string, file *caapi.En
 	return &p, writeJSON(ctx, c.opt.Files, name, p)
 }
 
-// abandon forgets an enrolment for a code that is not good any more: an
+// abandon forgets an enrolment for a code that is no longer valid: an
 // authority that had issued for these keys would have answered with the
 // certificates. Every other refusal leaves it for the next attempt.
 func (c *Core) abandon(ctx context.Context, name string, p *pendingEnrolment, refused *protocol.Error) error {

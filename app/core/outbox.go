@@ -41,7 +41,7 @@ func (c *Core) post(ctx context.Context, item *outboxItem) error {
 }
 
 // deliver sends an item. It leaves the disk when its fate is known: taken, or
-// refused for good. Where no answer came it stays for Resume.
+// refused for good. Without a response it stays for Resume.
 func (c *Core) deliver(ctx context.Context, item *outboxItem) (*Outcome, error) {
 	var answer protocol.ResultAnswer
 	err := c.relayCall(ctx, "POST", challengePath(item.CID, item.Action), item.Body, &answer)
@@ -99,7 +99,7 @@ type Delivery struct {
 	Err     error    // why not; what is retryable stays for the next Resume
 }
 
-// Resume delivers what an earlier run had signed but got no answer for, byte for
+// Resume delivers what an earlier run had signed but got no response for, byte for
 // byte. Call it at start and whenever the network comes back.
 func (c *Core) Resume(ctx context.Context) ([]Delivery, error) {
 	names, err := c.opt.Files.List(ctx, outboxPrefix)

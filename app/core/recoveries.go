@@ -6,10 +6,9 @@ import (
 	"github.com/bidseal/bidseal/ca/caapi"
 )
 
-// Recoveries asks the authority which of the holder's encryption keys it let out
-// again: to a new phone by a reissue, or by the word of two of its operators. An
-// honest phone shows them; a recovery that the holder did not ask for is a reason to
-// ask back. Each stands in the authority's public listing under its id.
+// Recoveries asks the authority which of the holder's encryption keys it released
+// again: to a new phone by a reissue, or by order of two of its operators. A phone
+// shows them, so that the holder can question a recovery that they did not ask for. Each stands in the authority's public listing under its id.
 func (c *Core) Recoveries(ctx context.Context) ([]caapi.KeyRecovery, error) {
 	s, _, err := c.enrolled()
 	if err != nil {

@@ -51,7 +51,7 @@ func (s *Session) failed(ctx context.Context, err error) {
 }
 
 // fail ends the challenge with a code. It helps the platform's page to say why;
-// if it does not arrive, the challenge expires by itself.
+// if it does not arrive, the challenge simply expires.
 func (s *Session) fail(ctx context.Context, code protocol.Code) {
 	s.ended = true
 	receipt, err := s.deviceReceipt(string(code))

@@ -30,7 +30,7 @@ type Answer struct {
 const MaxAnswer = protocol.MaxDocument
 
 // Transport carries one call. It follows no redirect, reads at most MaxAnswer+1
-// bytes of body, and gives an error only where no answer came. A call may wait
+// bytes of body, and returns an error only if there was no response. A call may wait
 // at the server for protocol.MaxWait seconds.
 type Transport interface {
 	Do(ctx context.Context, call Call) (Answer, error)
@@ -38,15 +38,15 @@ type Transport interface {
 
 const contentJSON = "application/json"
 
-// attempts is how often a call that no answer came to is made; every call of a
-// phone may be repeated.
+// attempts is how often a call without a response is made; every call of a phone
+// may be repeated.
 const attempts = 3
 
 // maxPause bounds how long a server may ask to wait between two attempts.
 const maxPause = 5 * time.Second
 
 // do carries a call and repeats it while that can help. head writes the header,
-// anew for each attempt, because a proof is good for a minute only.
+// anew for each attempt, because a proof is valid for a minute only.
 func (c *Core) do(ctx context.Context, call Call, head func(*Call) error) ([]byte, *protocol.Error) {
 	for attempt := 1; ; attempt++ {
 		body, err := c.once(ctx, call, head)

@@ -21,7 +21,7 @@ type Assist interface {
 	// Call posts a body to a path of the server and returns the answer. Refusals
 	// are *protocol.Error; where none came, with protocol.CodeNetwork.
 	Call(ctx context.Context, path string, body []byte) ([]byte, error)
-	// Failed notes for developers what may be done later all the same.
+	// Failed logs, for developers, a step that is retried later.
 	Failed(what string, err error)
 }
 

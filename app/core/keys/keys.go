@@ -33,7 +33,7 @@ type Certificate struct {
 	Current bool     // false for historic ones, whose keys still open old files
 }
 
-// Grant is what an authority answers to a certification request.
+// Grant is an authority's response to a certification request.
 type Grant struct {
 	Sign      [][]byte // chain of the signing certificate, DER, leaf first
 	Encrypt   [][]byte // chain of the encryption certificate

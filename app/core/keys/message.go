@@ -39,5 +39,5 @@ func (m Message) Content() []byte { return m.content }
 // never signed.
 func (m Message) Signed() []byte { return m.signed }
 
-// ErrEmpty is the answer of a Signer to the zero Message.
+// ErrEmpty is what a Signer returns for the zero Message.
 var ErrEmpty = errors.New("nothing to sign")

@@ -2,8 +2,8 @@ package keys
 
 import "github.com/bidseal/bidseal/ca/caapi"
 
-// Succession is the word of a certificate's key that another shall follow it:
-// the message of a request for renewal or change (caapi.EnrolRequest).
+// Succession is the message by which a certificate's key authorises its successor,
+// in a request for renewal or change (caapi.EnrolRequest).
 func Succession(r *caapi.EnrolRequest) Message {
 	message := r.SuccessionMessage()
 	return Message{content: message, signed: message}
@@ -29,6 +29,6 @@ type Opener interface {
 	Open(certificateID string, ciphertext []byte) ([]byte, error)
 }
 
-// MaxWrapped is the longest ciphertext in bytes that an Opener opens: keys, no
+// MaxWrapped is the longest ciphertext in bytes that an Opener opens: keys, not
 // files.
 const MaxWrapped = 1 << 10

@@ -13,7 +13,7 @@ import (
 	"github.com/emmansun/gmsm/sm3"
 )
 
-// Store wants a server's help.
+// Store is a provider that uses the password server.
 var _ keys.Assisted = (*Store)(nil)
 
 // UseAssist implements keys.Assisted.
@@ -78,7 +78,7 @@ type try struct {
 	serverKey []byte
 }
 
-// evaluation is what came back.
+// evaluation is the server's response to a try.
 type evaluation struct {
 	attempt []byte
 	value   []byte // of the function; the caller wipes it
@@ -89,7 +89,7 @@ type evaluation struct {
 // once, and as often as other programs on this phone try at the same time.
 const maxTurns = 4
 
-// evaluate makes one try, or goes on with one whose answer did not come.
+// evaluate makes one try, or continues one whose response was lost.
 func (s *Store) evaluate(ctx context.Context, t *try, stretched []byte) (*evaluation, error) {
 	for turn := 1; ; turn++ {
 		noted, err := s.noteTry(ctx, t.keystore, t.epoch)
@@ -214,7 +214,7 @@ func (s *Store) noteRight(ctx context.Context, t *try, attempt, dataKey []byte) 
 	})
 }
 
-// proveNoted tells the server of a success. What it does not hear now it hears
+// proveNoted reports a success to the server. If the report fails, it is repeated
 // before the next try.
 func (s *Store) proveNoted(ctx context.Context, helper keys.Assist, id []byte) {
 	n, err := s.readNotes(ctx, id)
@@ -225,7 +225,7 @@ func (s *Store) proveNoted(ctx context.Context, helper keys.Assist, id []byte) {
 	err = call(ctx, helper, assistapi.PathProve, n.Proof, &answer)
 	switch protocol.CodeOf(err) {
 	case "", protocol.CodeNotFound, protocol.CodeWrongState, protocol.CodeKeystoreGone, protocol.CodeMalformed:
-		// it was heard, or never will be
+		// it was accepted, or never will be
 		told := n.Proof
 		err = s.changeNotes(ctx, id, func(n *notes) error {
 			if n.Proof != nil && protocol.Equal(n.Proof.Attempt, told.Attempt) {

@@ -17,7 +17,7 @@ const notesFile = "assist.json"
 type notes struct {
 	V  int            `json:"v"`
 	ID protocol.Bytes `json:"id"` // of the keystore
-	// Open is a try whose answer did not come. The same password gives the same
+	// Open is a try whose response was lost. The same password gives the same
 	// blinded element under it, so that the server counts it once.
 	Open *openTry `json:"open,omitzero"`
 	// Proof is a success that the server was not told of yet.
@@ -26,7 +26,7 @@ type notes struct {
 	protocol.Kept
 }
 
-// openTry is one try. The seed alone tells nothing; with a secret of the device
+// openTry is one try. The seed alone reveals nothing; with a secret of the device
 // and the stretched password it gives the blind.
 type openTry struct {
 	Epoch   int64          `json:"epoch"`
@@ -35,8 +35,7 @@ type openTry struct {
 	protocol.Kept
 }
 
-// readNotes takes notes that cannot be read, or are of another keystore, for
-// none.
+// readNotes ignores notes that cannot be read or belong to another keystore.
 func (s *Store) readNotes(ctx context.Context, id []byte) (notes, error) {
 	fresh := notes{V: Version, ID: id}
 	raw, err := s.files.Read(ctx, notesFile)

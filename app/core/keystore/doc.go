@@ -19,9 +19,9 @@
 // A file is made under the password alone, because the authority does not know
 // the phone yet, and comes under the server's help when the enrolment is through;
 // a file of an older program at the first unlocking at which the server can be
-// reached. Until then wrong passwords are counted in a second file, and who steals
-// both can put the counter back and try as fast as Argon2id lets them. An
-// authority without such a server leaves it at that.
+// reached. Until then wrong passwords are counted in a second file, and a thief of
+// both can reset the counter and try as fast as Argon2id allows. With an authority
+// that has no such server, this remains so.
 //
 // Keys are overwritten after use as far as Go lets a program do it; copies inside
 // the runtime or the libraries may outlive that until they are collected.

@@ -90,8 +90,8 @@ func (u *unlocked) addChains(spki []byte, chains [][][]byte) error {
 	return nil
 }
 
-// supersede makes certificates historic: they sign no more, and their keys still
-// open.
+// supersede makes certificates historic: they no longer sign, but their keys still
+// decrypt.
 func (d *document) supersede(ids []string) {
 	for i := range d.Keys {
 		for j := range d.Keys[i].Certs {

@@ -117,8 +117,8 @@ func (s *Store) Install(ctx context.Context, id string, password []byte, g keys.
 	return s.save(ctx, u.doc)
 }
 
-// Discard implements keys.Provider. It needs no password: who can write the
-// file can remove it, too.
+// Discard implements keys.Provider. It needs no password: anyone who can write
+// the file can also remove it.
 func (s *Store) Discard(ctx context.Context, id string) error {
 	release, err := s.files.Lock(ctx, storeFile)
 	if err != nil {

@@ -51,7 +51,7 @@ func (s *Store) reseal(ctx context.Context, helper keys.Assist, u *unlocked, pas
 	if err := s.save(ctx, next); err != nil {
 		return err
 	}
-	// From here on the new password is the one. What fails is made good by the
+	// From here on the new password is the one. A failure is repaired by the
 	// next unlocking, whose success confirms the epoch as well.
 	if err := s.noteRight(ctx, &t, attempt, dataKey); err != nil {
 		helper.Failed("confirm the new password", err)
@@ -95,7 +95,7 @@ func begin(ctx context.Context, helper keys.Assist, u *unlocked, dataKey []byte)
 	return &answer, share, err
 }
 
-// authorise signs a begin as who has opened the present epoch.
+// authorise signs a begin with the proof key of the present epoch.
 func (u *unlocked) authorise(request *assistapi.BeginRequest) error {
 	slot, err := u.doc.assisted()
 	if err != nil || slot == nil {

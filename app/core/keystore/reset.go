@@ -16,8 +16,8 @@ import (
 
 const resetFile = "reset.json"
 
-// openReset is a reset that was asked for: the same key asks again, because the
-// token is good for one request.
+// openReset is a reset that was asked for: a repetition uses the same key, because
+// the token is valid for one request.
 type openReset struct {
 	V     int            `json:"v"`
 	ID    protocol.Bytes `json:"id"` // of the keystore
