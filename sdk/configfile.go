@@ -93,7 +93,7 @@ func (file *ConfigFile) proxies() ([]netip.Prefix, error) {
 	for _, text := range file.TrustedProxies {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, protocol.Errorf(protocol.CodeMalformed, "trusted proxy %q is no CIDR prefix", text)
+			return nil, protocol.Errorf(protocol.CodeMalformed, "trusted proxy %q is not a CIDR prefix", text)
 		}
 		out = append(out, prefix)
 	}

@@ -88,7 +88,7 @@ func verifySigner(anchors *trust.Store, kind protocol.Kind, der []protocol.Bytes
 		return nil, nil, protocol.Errorf(chainCode(err), "%v", err)
 	}
 	if extra := len(chain) - len(v.Chain); extra > 0 {
-		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%d certificates that belong to nothing", extra)
+		return nil, nil, protocol.Errorf(protocol.CodeCertUntrusted, "%d certificates beyond the root", extra)
 	}
 	who, err := trust.ReadIdentity(v)
 	if err != nil {

@@ -147,7 +147,7 @@ func (c *statusCache) own(ctx context.Context, v *trust.Verified) ([]byte, error
 		old, found := c.cached(trust.Digest(v.Leaf()), maxOwnStatusAge)
 		if !found {
 			return nil, fmt.Errorf("status of the platform's certificate: %w: %w",
-				protocol.Errorf(protocol.CodeStatusStale, "no answer of the last %s", maxOwnStatusAge), err)
+				protocol.Errorf(protocol.CodeStatusStale, "no response within the last %s", maxOwnStatusAge), err)
 		}
 		a = old
 	}

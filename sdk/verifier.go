@@ -161,7 +161,7 @@ func (x *examination) checkPlatform() error {
 		return err
 	}
 	if len(x.platform.Chain) < len(chain) {
-		return fmt.Errorf("%d certificates that belong to nothing", len(chain)-len(x.platform.Chain))
+		return fmt.Errorf("%d certificates beyond the root", len(chain)-len(x.platform.Chain))
 	}
 	who, err := trust.ReadIdentity(x.platform)
 	if err != nil {

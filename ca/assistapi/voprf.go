@@ -58,7 +58,7 @@ func Blind(suiteID string, serverKey, input, seed []byte) (*Blinding, error) {
 	}
 	blind := group.Ristretto255.HashToScalar(seed, []byte(blindTag))
 	if len(seed) < SeedSize || blind.IsZero() {
-		return nil, errors.New("blind: a seed of too few bytes, or of probability 2^-252")
+		return nil, errors.New("blind: the seed is too short, or gives the zero scalar")
 	}
 	client := oprf.NewVerifiableClient(suite(), &public)
 	data, request, err := client.DeterministicBlind([][]byte{input}, []oprf.Blind{blind})

@@ -113,7 +113,7 @@ func VerifyCeremonyRecord(raw []byte, root *smx509.Certificate) error {
 	text, tail := raw[:at+1], string(raw[at+1:])
 	digest, signature, found := strings.Cut(strings.TrimSuffix(tail, "\n"), "\n"+recordSignature)
 	if !found || digest != recordDigest+hex.EncodeToString(protocol.H(text)) {
-		return errors.New("record: the digest is another one")
+		return errors.New("record: the digest does not match")
 	}
 	dotted, text64, _ := strings.Cut(signature, " ")
 	id, err := trust.ParseOID(dotted)

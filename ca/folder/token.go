@@ -46,7 +46,7 @@ func checkKeyURI(uri string) error {
 	case !strings.HasPrefix(uri, tokenScheme):
 		return errors.New("not a pkcs11: URI")
 	case strings.Contains(uri, "pin-value"):
-		return errors.New("a PIN has no place in a configuration: name its file by pin-source")
+		return errors.New("a PIN must not be in the configuration: name its file by pin-source")
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func checkChange(old, next caapi.Subject) error {
 		return protocol.Errorf(protocol.CodeConflict, "the certificate is a natural person's and has no organisation name to change")
 	}
 	if next.CreditCode != old.CreditCode {
-		return protocol.Errorf(protocol.CodeConflict, "another credit code is another organisation: it applies for a new certificate")
+		return protocol.Errorf(protocol.CodeConflict, "another credit code is another organisation, which has to apply for a new certificate")
 	}
 	if next.Organisation == old.Organisation {
 		return protocol.Errorf(protocol.CodeConflict, "the organisation has that name")

@@ -48,7 +48,7 @@ func (l *Life) Resume(ctx context.Context, actor audit.Actor, h Hold) ([]string,
 			resumed = append(resumed, r.Serial)
 		}
 		if len(resumed) == 0 && final > 0 {
-			return protocol.Errorf(protocol.CodeCertRevoked, "revoked for good: nothing brings it back")
+			return protocol.Errorf(protocol.CodeCertRevoked, "the certificate is revoked and cannot be resumed")
 		}
 		return nil
 	})

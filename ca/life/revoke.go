@@ -39,7 +39,7 @@ func (l *Life) Revoke(ctx context.Context, actor audit.Actor, r Revocation) ([]s
 		return nil, protocol.Errorf(protocol.CodeMalformed, "reason %v is not given to leaf certificates", r.Reason)
 	}
 	if r.Since.After(l.now()) {
-		return nil, protocol.Errorf(protocol.CodeMalformed, "a key that is to be lost in future")
+		return nil, protocol.Errorf(protocol.CodeMalformed, "the time of compromise is in the future")
 	}
 	return l.stopCertificates(ctx, actor, r)
 }
@@ -54,7 +54,7 @@ func (l *Life) stopCertificates(ctx context.Context, actor audit.Actor, r Revoca
 		}
 		for i := range found {
 			if own := found[i].Profile == issuance.Operator || found[i].Profile == issuance.Timestamp; own && r.HoldersOnly {
-				return protocol.Errorf(protocol.CodeForbidden, "certificates of operators and of the authority are revoked on its machine alone")
+				return protocol.Errorf(protocol.CodeForbidden, "certificates of operators and of the authority are revoked only on its machine")
 			}
 			found[i].Since = r.Since
 		}

@@ -85,7 +85,7 @@ func (p *predecessor) check(operation string, now time.Time) error {
 	case p.expected != p.row.SignSerial && p.expected != p.row.encryptSerial:
 		return protocol.Errorf(protocol.CodeConflict, "certificate %s was followed by %s", p.expected, p.lineage.head)
 	case p.revoked && !p.held:
-		return protocol.Errorf(protocol.CodeCertRevoked, "certificate %s is revoked: only a new application helps", p.lineage.head)
+		return protocol.Errorf(protocol.CodeCertRevoked, "certificate %s is revoked: apply for a new one", p.lineage.head)
 	case p.held && operation != opReissue:
 		return protocol.Errorf(protocol.CodeCertRevoked, "certificate %s is on hold", p.lineage.head)
 	case !now.Before(p.cert.NotAfter):
@@ -106,7 +106,7 @@ func (l *Life) checkEscrowed(ctx context.Context, tx *sql.Tx, p *predecessor, re
 		return fmt.Errorf("read encryption certificates: %w", err)
 	}
 	if lost != 0 {
-		return protocol.Errorf(protocol.CodeCertRevoked, "the encryption key is compromised: a reissue with a new one helps")
+		return protocol.Errorf(protocol.CodeCertRevoked, "the encryption key is compromised: reissue with a new one")
 	}
 	return nil
 }
@@ -243,7 +243,7 @@ func (l *Life) successor(ctx context.Context, tx *sql.Tx, request *caapi.EnrolRe
 // certificate, and its signing key says so. The code alone is worth nothing.
 func (p *predecessor) checkHolder(request *caapi.EnrolRequest) error {
 	if protocol.DeviceID(request.DeviceKey) != p.lineage.device {
-		return protocol.Errorf(protocol.CodeForbidden, "this phone does not hold the certificate: a reissue brings it to another")
+		return protocol.Errorf(protocol.CodeForbidden, "this phone does not hold the certificate: moving it to another phone takes a reissue")
 	}
 	serial, err := trust.ParseSerialHex(request.Predecessor)
 	if err != nil || trust.SerialHex(serial) != p.lineage.head {

@@ -65,7 +65,7 @@ func (l *Life) TimestampCertificate(ctx context.Context) (*smx509.Certificate, e
 // end.
 func (l *Life) timestamps(ctx context.Context) (*tsa.Authority, error) {
 	if l.stamps.key == nil {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "this authority gives no timestamps")
+		return nil, protocol.Errorf(protocol.CodeNotFound, "this authority issues no timestamps")
 	}
 	l.stamps.mu.Lock()
 	defer l.stamps.mu.Unlock()

@@ -89,7 +89,7 @@ func begin(ctx context.Context, helper keys.Assist, u *unlocked, dataKey []byte)
 		return nil, nil, err
 	}
 	if answer.Epoch <= u.doc.Epoch || answer.Epoch > assistapi.MaxEpoch || answer.Suite != assistapi.Suite || len(answer.ServerKey) != assistapi.ElementSize {
-		return nil, nil, protocol.Errorf(protocol.CodeAssistUntrusted, "the password server's new epoch is none")
+		return nil, nil, protocol.Errorf(protocol.CodeAssistUntrusted, "the password server returned no new epoch")
 	}
 	share, err := assistapi.OpenShare(ephemeral, answer.Share, u.doc.ID, answer.Epoch)
 	return &answer, share, err

@@ -24,7 +24,7 @@ func newCARealNameCommand(flags *caFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "real-name-token",
 		Short: "Attest a person's real-name check, as a one-use token for their phone",
-		Long: `Signs a token that says: this person was checked. It is good for one purpose, once, for half an hour, on the one phone
+		Long: `Signs a token that says: this person was checked. It is valid once, for one purpose, for half an hour, on the one phone
 it is for. Check the person first. With --person-file (the name in the first line, the identity number in the second)
 later tokens of the account must be of the same person; neither is stored or logged, only a keyed digest is.`,
 		Example: `  bidseal ca real-name-token --data ca --serial 5F3A... --purpose password_reset --out token.txt

@@ -29,7 +29,7 @@ func newCAVerifyLogCommand(flags *caFlags) *cobra.Command {
 	var v verifyLogFlags
 	cmd := &cobra.Command{
 		Use:   "verify-log",
-		Short: "Check the audit log and hold the database against it",
+		Short: "Verify the audit log and compare the database with it",
 		Long: `Walks the whole audit log: sequence, hash chain, signatures, and that certificates, issuances, codes, devices, platforms,
 operators, escrowed keys and recoveries in the database are those that the log speaks of; each difference is named.
 A head that was kept elsewhere (--head) shows that nothing before it was taken away, rolled back or written anew.

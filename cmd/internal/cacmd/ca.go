@@ -128,7 +128,7 @@ func newCAServeCommand(flags *caFlags) *cobra.Command {
 	given := config
 	cmd := &cobra.Command{
 		Use:     "serve",
-		Short:   "Answer phones, platforms and everyone who checks a certificate",
+		Short:   "Serve phones, platforms and everyone who verifies a certificate",
 		Example: "  bidseal ca serve --data ca --listen 127.0.0.1:8402 --password-file passphrase.txt\n  bidseal ca serve --config ca-serve.toml",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

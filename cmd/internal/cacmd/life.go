@@ -140,7 +140,7 @@ func newCAReissueCommand(flags *caFlags) *cobra.Command {
 certificate, so that what was ever encrypted for it opens. When it is issued, the old signing certificates are revoked and
 the old phone is blocked.
 
-Whoever uses the code is that person from then on, and reads what was encrypted for them: see the person, hand the file
+The phone that uses the code signs as that person from then on, and reads what was encrypted for them: see the person, hand the file
 over in person, and bind it with --device to the phone they show ("bidseal phone device" prints its id).`,
 		Example: "  bidseal ca reissue --data ca --serial 5F3A... --device 8xk2... --out reissue.json\n  bidseal ca reissue --data ca --serial 5F3A... --reason keyCompromise --out reissue.json",
 		Args:    cli.NoArgs,
@@ -208,7 +208,7 @@ func newHoldCommand(flags *caFlags, use, done, short, long string, do func(*life
 
 func newCADeviceCommand(flags *caFlags) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "device", Short: "Phones: take one out of use, or into use again", Args: cli.NoArgs,
+		Use: "device", Short: "Block a phone, or lift the block", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, c := range []struct {

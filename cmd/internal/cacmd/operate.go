@@ -30,7 +30,7 @@ func newCACodeCommand(flags *caFlags) *cobra.Command {
 		Use:   "enrolment-code",
 		Short: "Make a one-use enrolment code for a named person",
 		Long: `Makes a code by which one phone gets one dual certificate for the named subject, and writes the file that
-"bidseal phone enrol --code FILE" reads. Whoever has the file can take the certificate: hand it over in person.`,
+"bidseal phone enrol --code FILE" reads. Anyone who has the file can take the certificate: hand it over in person.`,
 		Example: `  bidseal ca enrolment-code --data ca --name 张三 --organisation 示例建设有限公司 \
     --credit-code 91330100MA27XL0G0X --role admin --out code.json
   bidseal ca enrolment-code --data ca --name 李四 --out code.json     a natural person`,
@@ -115,7 +115,7 @@ func newCAPlatformApproveCommand(flags *caFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Issue the platform certificate of an application",
-		Long: `Issues the certificate. Compare the fingerprints of "ca platform list" with the applicant first, over another way.
+		Long: `Issues the certificate. Compare the fingerprints of "ca platform list" with the applicant first, through another channel.
 Approving again gives the same registration.`,
 		Example: "  bidseal ca platform approve 0f3c... --data ca --out registration.json",
 		Args:    cli.ExactArgs(1),

@@ -28,7 +28,7 @@ import (
 func newCAOperatorCommand(flags *caFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "operator",
-		Short: "People with a part in running the authority, each with a certificate and one role",
+		Short: "People who run the authority, each with a certificate and one role",
 		Long: `Operators work over HTTP and sign every call with their certificate. Roles: registration (applications and codes), approval
 (applications of others, platforms, revocations), recovery (escrowed keys, always two), audit (reads).
 
@@ -36,7 +36,7 @@ func newCAOperatorCommand(flags *caFlags) *cobra.Command {
   2  bidseal ca operator add alice --role recovery --csr alice.csr --out alice.json     on the authority's machine
   3  bidseal ca operator call GET /v1/operator/recoveries --ca URL --key alice.key --certificate alice.json
 
-The first operators come to be on the authority's machine, right after the ceremony: whoever holds its passphrase makes them.`,
+The first operators are made on the authority's machine, right after the ceremony, with its passphrase.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -157,7 +157,7 @@ func newCAOperatorListCommand(flags *caFlags) *cobra.Command {
 
 func newCAOperatorBlockCommand(flags *caFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "block ID", Short: "End an operator's part, at once and for good", Example: "  bidseal ca operator block 0f3c... --data ca", Args: cli.ExactArgs(1),
+		Use: "block ID", Short: "Block an operator, at once and for good", Example: "  bidseal ca operator block 0f3c... --data ca", Args: cli.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return flags.with(cmd, func(ctx context.Context, a *ca.Authority) error {
 				if err := a.Registry.BlockOperator(ctx, flags.actor(), args[0]); err != nil {
@@ -239,7 +239,7 @@ func newCAOperatorCallCommand() *cobra.Command {
 	var bodyPath string
 	cmd := &cobra.Command{
 		Use: "call METHOD PATH", Short: "Make a call of the API as an operator", Args: cli.ExactArgs(2),
-		Long: `Signs one call and prints the answer. GET /openapi.yaml says what there is.`,
+		Long: `Signs one call and prints the response. GET /openapi.yaml describes the API.`,
 		Example: "  bidseal ca operator call GET '/v1/operator/applications?state=pending' --ca URL --key bob.key --certificate bob.json\n" +
 			"  bidseal ca operator call POST /v1/operator/revocations --body order.json --ca URL --key bob.key --certificate bob.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -267,7 +267,7 @@ func newCARecoveryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recovery",
 		Short: "Recover an escrowed key: one operator asks, another approves",
-		Long: `An escrowed encryption key leaves outside of a reissue only by the word of two recovery operators, enveloped under the key that
+		Long: `An escrowed encryption key is released outside of a reissue only by two recovery operators, enveloped under the key that
 the first one named. The recovery stands in the audit log and in the public listing, and the holder's phone shows it.`,
 		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -356,7 +356,7 @@ func newCARecoveryShowCommand() *cobra.Command {
 	var o operatorFlags
 	var out string
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show where a recovery stands, and get the envelope", Args: cli.ExactArgs(1),
+		Use: "show ID", Short: "Show the state of a recovery, and get the envelope", Args: cli.ExactArgs(1),
 		Example: "  bidseal ca recovery show 0f3c... --out key.der --ca URL --key alice.key --certificate alice.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.recovery(cmd, http.MethodGet, caapi.PathOperatorRecoveries+"/"+args[0], nil, out)

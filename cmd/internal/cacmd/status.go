@@ -18,7 +18,7 @@ func newCACRLCommand(flags *caFlags) *cobra.Command {
 	var root bool
 	cmd := &cobra.Command{
 		Use: "crl", Short: "Sign a new revocation list now", Args: cli.NoArgs,
-		Long: `The server signs the issuing authorities' lists by itself when one is due; this signs one at once and may write it to a file:
+		Long: `The server signs the issuing authorities' lists when they are due; this signs one at once and may write it to a file:
 the full list of the current issuing authority, or the one that --list names, as a shard (issuing-1.4of16) or the list of an
 earlier authority.
 The root's list lives for a year and needs the root's key: sign a new one in time with --root.`,
@@ -72,7 +72,7 @@ func signList(ctx context.Context, cmd *cobra.Command, flags *caFlags, a *ca.Aut
 func newCATSACommand(flags *caFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "tsa", Short: "Show the timestamp authority: certificate, policy, last token", Args: cli.NoArgs,
-		Long: `The server stamps time under /tsa (RFC 3161). Its key was made in the ceremony; its certificate is replaced by itself a year
+		Long: `The server stamps time under /tsa (RFC 3161). Its key was made in the ceremony; its certificate is replaced automatically a year
 before its end. Blocks of serial numbers are set aside in the audit log before they are used, and none is used twice.`,
 		Example: "  bidseal ca tsa --data ca",
 		RunE: func(cmd *cobra.Command, _ []string) error {

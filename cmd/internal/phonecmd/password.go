@@ -15,7 +15,7 @@ func newPhonePasswordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "password",
 		Short: "Change the certificate password, or reset a forgotten one",
-		Long: `The certificate password opens the keys on this phone together with an answer of the password server, which counts
+		Long: `The certificate password opens the keys on this phone together with a response of the password server, which counts
 wrong ones and locks at the tenth. A locked or forgotten password is reset after a real-name check on the same phone; on
 another phone the certificate is reissued.`,
 		Args: cli.NoArgs,
@@ -33,7 +33,7 @@ func newPhonePasswordChangeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "change",
 		Short:   "Change the certificate password",
-		Long:    `Interrupted at any moment, the old or the new password is valid, never neither.`,
+		Long:    `Interrupted at any moment, either the old or the new password is valid.`,
 		Example: "  bidseal phone --state phone-a password change --password-file old.txt --new-password-file new.txt",
 		Args:    cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +67,7 @@ func newPhonePasswordResetCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Set a new certificate password after a real-name check",
-		Long: `Needs the token that the real-name check on this phone gave: it is good once, for half an hour, for this phone.
+		Long: `Needs the token of a real-name check on this phone: it is valid once, for half an hour, for this phone.
 Interrupted, run it again with the same token.`,
 		Example: "  bidseal phone --state phone-a password reset --token token.txt --new-password-file new.txt",
 		Args:    cli.NoArgs,

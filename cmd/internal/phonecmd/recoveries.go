@@ -12,7 +12,7 @@ import (
 func newPhoneRecoveriesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "recoveries",
-		Short: "Show which of the holder's encryption keys the authority let out again",
+		Short: "Show which of the holder's encryption keys the authority released again",
 		Long: `Asks the authority for every recovery of the holder's encryption keys: to a new phone by a reissue, or by two of its
 operators. "bidseal ca transparency prove --release ID" shows that one stands in the public listing.`,
 		Example: "  bidseal phone --state phone-a recoveries --json",

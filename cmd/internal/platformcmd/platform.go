@@ -19,7 +19,7 @@ func New() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "platform",
 		Short: "Register a bidding platform: ask for its certificate and collect it",
-		Long: `The way of a bidding platform to its first challenge:
+		Long: `The steps from nothing to a platform's first challenge:
 
   1  bidseal platform request    keys are made in a folder, the application goes to the authority
   2  bidseal ca platform approve the authority's operator issues the platform certificate

@@ -95,8 +95,8 @@ func New() *cobra.Command {
 	flags := &relayFlags{}
 	cmd := &cobra.Command{
 		Use:   "relay",
-		Short: "Run the signing relay and look after it",
-		Long: `The way of a relay to its first challenge:
+		Short: "Run and operate the signing relay",
+		Long: `The steps from nothing to a relay's first challenge:
 
   1  bidseal relay init          its folder, ledger key and configuration
   2  bidseal relay platform add  registers a platform that the authority approved
