@@ -122,7 +122,7 @@ type Promise struct {
 	Signature Bytes  `json:"signature"`
 }
 
-// LedgerEntry is SM3(receipt bytes | salt): without salt and receipt a head reveals nobody.
+// LedgerEntry is SM3(receipt bytes | salt): without salt and receipt a head identifies no one.
 func LedgerEntry(receipt, salt []byte) []byte { return H(receipt, salt) }
 
 // LedgerHead chains an entry: H(T(ledger) | 0x00 | previous head | u64 index | entry).

@@ -54,7 +54,7 @@ func (c *Client) abandon(ctx context.Context, cid protocol.CID) error {
 	return err
 }
 
-// store draws a challenge and stores it before anybody hears of it.
+// store draws a challenge and stores it before it is shown or registered.
 func (c *Client) store(ctx context.Context, sessionID string, terms loginTerms) (*stored[openChallenge], error) {
 	ocsp, err := c.status.own(ctx, c.own)
 	if err != nil {

@@ -24,8 +24,8 @@
 // the verified result.
 //
 // Several processes of one platform may work on one [Store]: each opens its own
-// feed, and work on a result is done by one of them. What a process left
-// unfinished the next one takes up.
+// feed, and work on a result is done by one of them. Work that a process left
+// unfinished is taken up by another.
 //
 // Every error that a caller may branch on is an [Error]; errors.Is compares
 // codes: errors.Is(err, bidseal.ErrExpired).

@@ -321,7 +321,7 @@ func (c *Client) answer(ctx context.Context, o *stored[openChallenge], st *proto
 	return err
 }
 
-// compare decides on the digits, once for each claim whoever does it.
+// compare decides on the digits, once for each claim on all nodes together.
 func (c *Client) compare(ctx context.Context, o *stored[openChallenge], open *protocol.KEMBox) (*stored[openChallenge], error) {
 	keys, err := o.v.openKeys(open.ClaimSeq, open.KEM)
 	var box protocol.OpenBox

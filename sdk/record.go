@@ -226,7 +226,7 @@ func (v *vault) written(ctx context.Context, r StoreRecord, version uint64) bool
 	return err == nil && now.Version == version && bytes.Equal(now.Value, r.Value)
 }
 
-// swap stores s where nobody else did since it was read, else ErrConflict.
+// swap stores s unless it changed since it was read: ErrConflict.
 func swap[T any](ctx context.Context, v *vault, s *stored[T]) error {
 	sealed, err := v.seal(s.record.Key, s.v)
 	if err != nil {
@@ -246,7 +246,7 @@ func swap[T any](ctx context.Context, v *vault, s *stored[T]) error {
 const maxSwaps = 32
 
 // update reads a record, lets change alter it, and swaps it in; where another
-// node was faster it starts again. change returns whether there is anything to
+// node was faster it starts again. change reports whether there is anything to
 // store.
 func update[T any](ctx context.Context, v *vault, key string, change func(*stored[T]) (bool, error)) (*stored[T], error) {
 	for range maxSwaps {

@@ -54,7 +54,7 @@ func (c *Client) leased(ctx context.Context, cid protocol.CID, judge func(*openC
 	}
 }
 
-// takeLease takes or prolongs the lease where nobody else holds it.
+// takeLease takes or prolongs the lease unless another node holds it.
 func (o *openChallenge) takeLease(holder string, now time.Time) bool {
 	if o.Lease != nil && o.Lease.Holder != holder && now.UnixMilli() < o.Lease.Until {
 		return false
@@ -180,7 +180,7 @@ func (c *Client) promisedBy(p *protocol.Promise, receipt []byte) (spki []byte, e
 	return nil, err
 }
 
-// evidence writes the file, with a timestamp where one is to be had.
+// evidence writes the file, with a timestamp if one is available.
 func (c *Client) evidence(ctx context.Context, o *openChallenge, st *protocol.ChallengeState, claim evidenceClaim, box *protocol.ResultBox, ocsp, ledgerKey []byte) ([]byte, error) {
 	receipt := st.Result.Receipt
 	file := evidence{
@@ -192,7 +192,7 @@ func (c *Client) evidence(ctx context.Context, o *openChallenge, st *protocol.Ch
 	return protocol.EncodeJSON(file)
 }
 
-// errBusy says that another call is at it.
+// errBusy says that another call is collecting the result.
 func errBusy() error {
 	return protocol.Errorf(protocol.CodeOverloaded, "another call is collecting this result")
 }

@@ -26,7 +26,7 @@ const (
 	retryEvery = time.Second
 	// renewBatch bounds the topics of one round trip.
 	renewBatch = 256
-	// detachTime bounds the farewell.
+	// detachTime bounds forgetAll when a node detaches.
 	detachTime = time.Second
 	// healthEvery is how often a silent subscription is probed.
 	healthEvery = 3 * time.Second
@@ -160,8 +160,8 @@ func (b *Bus) keep(ctx context.Context, r relay.Receiver) {
 	}
 }
 
-// renew registers again what somebody waits for and drops the rest. lost says
-// that a registration was gone, and wake-ups with it.
+// renew registers again the topics that have waiters and drops the rest. lost says
+// that a registration was gone, and that wake-ups may have been lost.
 func (b *Bus) renew(ctx context.Context, r relay.Receiver) (lost bool, err error) {
 	b.mu.Lock()
 	all := make([]string, 0, len(b.topics))
@@ -301,7 +301,7 @@ func (b *Bus) key(ctx context.Context, topic string) (key string, err error) {
 	return b.store.keys.challengeWatchers(platform, cid), err
 }
 
-// forgetAll says farewell, so that no message is sent to a node that is gone.
+// forgetAll unregisters the node, so that no message is sent to it when it is gone.
 func (b *Bus) forgetAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
 	defer cancel()

@@ -25,7 +25,7 @@ func (s *Store) head(c relay.Challenge, record []byte) ([]any, error) {
 	return []any{s.micros(), op, c.CID.String(), c.Platform, s.keys.channel(""), record, due}, nil
 }
 
-// verdict is a script's answer: a word, then a rev and a record where there are.
+// verdict is a script's reply: a word, then a rev and a record if there are any.
 type verdict struct {
 	word   string
 	rev    int64
@@ -100,8 +100,8 @@ func (s *Store) create(ctx context.Context, c relay.Challenge, request []byte, m
 }
 
 // enter writes what lies in other slots than the challenge, before it: whose the
-// cid is, and that the platform is one to sweep. Where the rest never follows,
-// the index dangles and is forgotten in the end.
+// cid is, and that the platform is one to sweep. If the rest never follows,
+// the index entry is dropped later.
 func (s *Store) enter(ctx context.Context, cid protocol.CID, platform string) error {
 	var owner *redis.StatusCmd
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -7,14 +7,14 @@
 //	r, err := relay.New(ctx, relay.Config{Bus: bus, Outcomes: results, Directory: results, ...}.WithStore(store))
 //
 // Every transition is one script: compare-and-swap, rev, feed, due index, and the
-// message to the nodes where somebody waits. A script whose answer was lost is
+// message to the nodes with waiters. A script whose reply was lost is
 // sent again and recognises itself by a random op.
 //
-// What was answered is as durable as the servers make it, and a failover may lose
+// A transition is as durable as the servers make it, and a failover may lose
 // the newest transitions: a claim has to be made again then. Ends are not lost,
 // they stand in SQL (relay.Outcomes), and the sweeper brings the state to them.
 // The servers must not evict keys (maxmemory-policy noeviction). State has no
-// time to live; what nothing points to any more has.
+// time to live; only entries that are no longer referenced have one.
 package redisstore
 
 import (
@@ -141,7 +141,7 @@ func (s *Store) lookUp(ctx context.Context, cid protocol.CID) (string, error) {
 	return platform, nil
 }
 
-// missing turns an empty answer into relay.ErrNotFound.
+// missing turns an empty reply into relay.ErrNotFound.
 func missing(err error) error {
 	if errors.Is(err, redis.Nil) {
 		return relay.ErrNotFound

@@ -7,7 +7,7 @@ import (
 )
 
 // The scripts. A server runs one without a break between its commands; what each
-// expects and answers stands at its head.
+// expects and returns is stated at its head.
 var (
 	//go:embed lua/shared.lua
 	luaShared string

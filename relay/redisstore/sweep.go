@@ -74,7 +74,8 @@ func (s *Store) earliest(ctx context.Context, index func(platform string) string
 }
 
 // Purge forgets old terminal challenges. Nonces and counters go by themselves.
-// What went before a failure is answered without it: the caller has to know.
+// What was purged before a failure is returned without the error, because the
+// caller has to know.
 func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.CID, error) {
 	bound := strconv.FormatInt(before, 10)
 	list, err := s.earliest(ctx, s.keys.ended, "("+bound, limit)
@@ -94,7 +95,7 @@ func (s *Store) Purge(ctx context.Context, before int64, limit int) ([]protocol.
 	return gone, nil
 }
 
-// purge forgets one challenge, the index last: alone it dangles harmlessly.
+// purge forgets one challenge, the index last: without a challenge it is harmless.
 func (s *Store) purge(ctx context.Context, e entry, bound string) (went bool, err error) {
 	n, err := s.scripts.purge.Run(ctx, s.client, []string{s.keys.feed(e.platform), s.keys.ended(e.platform), s.keys.challenge(e.platform, e.cid),
 		s.keys.parts(e.platform, e.cid), s.keys.challengeWatchers(e.platform, e.cid)}, e.cid.String(), bound).Int()

@@ -116,8 +116,8 @@ func OpenDatabase(ctx context.Context, d Database, clock func() time.Time) (*Sto
 // ErrNotAlone: another node serves on the same database.
 var ErrNotAlone = errors.New("another relay node serves on this database")
 
-// Alone says that this node wakes no other, and fails with ErrNotAlone where
-// another has said so. It holds until release, or until the connection is lost:
+// Alone claims the database for a node that wakes no other, and fails with
+// ErrNotAlone if another has claimed it. It holds until release, or until the connection is lost:
 // it is a guard against a wrong configuration, and nothing that is stored depends
 // on it. It waits a moment for a node that has just died.
 func (s *Store) Alone(ctx context.Context) (release func() error, err error) {

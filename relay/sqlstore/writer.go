@@ -108,8 +108,9 @@ var errLate = errors.New("second part failed")
 // commitLimit bounds a transaction on a server, which may be out of reach.
 const commitLimit = 30 * time.Second
 
-// commit runs a batch in one transaction and answers afterwards. more adds to it
-// when the transaction has begun: other writers may have been waited for.
+// commit runs a batch in one transaction and then reports to the callers. more adds
+// to the batch once the transaction has begun, which may have waited for other
+// writers.
 func (s *Store) commit(batch []*op, more func([]*op) []*op) {
 	ctx, cancel := s.batchContext()
 	defer cancel()

@@ -1,6 +1,6 @@
-// Package wire is the server's side of WebSockets (RFC 6455) whose peers say one
-// thing and then wait for minutes. What counts is what a silent connection holds:
-// here a buffer of one control frame, and a reader whose stack stays at its
+// Package wire is the server's side of WebSockets (RFC 6455) whose peers send one
+// message and then wait for minutes. It is made to keep little memory for a silent
+// connection: a buffer of one control frame, and a reader whose stack stays at its
 // smallest, 4.8 KiB in all.
 //
 // Handshake takes a connection over from the HTTP server. The goroutine of the
@@ -40,7 +40,7 @@ type Limits struct {
 	Write      time.Duration // to write one message
 }
 
-// ErrNoFirstFrame: the peer went away, or said nothing in time.
+// ErrNoFirstFrame: the peer went away, or sent nothing in time.
 var ErrNoFirstFrame = errors.New("no first frame")
 
 // MaxMessage bounds the first message of a client, in bytes.
@@ -172,7 +172,7 @@ func (c *Conn) message(limit int) ([]byte, error) {
 	}
 }
 
-// Settle ends the talking: control frames that came right after the first
+// Settle ends the reading: control frames that came right after the first
 // message are answered, and the buffer shrinks to one of them.
 func (c *Conn) Settle() error {
 	for c.in.pending(0) {
@@ -211,7 +211,7 @@ func (c *Conn) listen() error {
 	return c.control(f)
 }
 
-// end closes a connection, with a word where the peer did something wrong.
+// end closes a connection, with a close frame if the peer did something wrong.
 func (c *Conn) end(err error) {
 	var wrong *FrameError
 	if errors.As(err, &wrong) {

@@ -116,7 +116,7 @@ func (in *inbound) next(from net.Conn, limit int) (clientFrame, error) {
 	}
 }
 
-// pending returns whether a whole frame is there without reading.
+// pending reports whether a whole frame is there without reading.
 func (in *inbound) pending(limit int) bool {
 	f := append([]byte(nil), in.buf[in.taken:in.have]...) // parsing unmasks in place
 	_, size, err := parseFrame(f, limit)

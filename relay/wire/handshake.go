@@ -15,8 +15,8 @@ const (
 	writeBuffer = 2048
 )
 
-// Handshake opens WebSockets of one subprotocol (RFC 6455, section 4.2). Where a
-// page may come from is the caller's question: it has been asked before.
+// Handshake opens WebSockets of one subprotocol (RFC 6455, section 4.2). The caller
+// has checked the origin of the page before.
 type Handshake struct{ upgrader websocket.Upgrader }
 
 // NewHandshake makes one. It is safe for concurrent use.
@@ -25,7 +25,7 @@ func NewHandshake(subprotocol string) *Handshake {
 		Subprotocols: []string{subprotocol}, CheckOrigin: func(*http.Request) bool { return true }}}
 }
 
-// Subprotocol is what it speaks.
+// Subprotocol is the subprotocol of its connections.
 func (h *Handshake) Subprotocol() string { return h.upgrader.Subprotocols[0] }
 
 // Wanted reports whether the request asks for a WebSocket of the subprotocol.

@@ -9,7 +9,7 @@ import (
 // that write, and a frame of 200 bytes waits only where the page does not read.
 const maxPageWrite = 2 * time.Second
 
-// Newest is a connection that is told the states of one thing, the newest only.
+// Newest is a connection that gets the states of one thing, only the newest.
 type Newest struct {
 	Conn
 	sent atomic.Int64 // newest rev on the wire; written under Conn.mu

@@ -78,7 +78,7 @@ func (w *Wheel) Turn(now time.Time) {
 }
 
 // CloseAll ends every connection with a hint when to come back, spread so that
-// they do not all come at once. When ctx ends the rest is closed without a word.
+// they do not all come at once. When ctx ends the rest is closed without a close frame.
 func (w *Wheel) CloseAll(ctx context.Context) {
 	w.mu.Lock()
 	w.ended = true
