@@ -76,7 +76,7 @@ func (s *Site) downloadEvidence(w http.ResponseWriter, r *http.Request, current 
 // stampWait bounds how long a download waits for a timestamp.
 const stampWait = 3 * time.Second
 
-// stamped gives an evidence file its timestamp where it has none: a sign-in waits for no authority that is down.
+// stamped adds a timestamp to an evidence file that has none, because a sign-in does not wait for an authority that is down.
 func (s *Site) stamped(ctx context.Context, cid string, evidence []byte) []byte {
 	if s.client == nil {
 		return evidence

@@ -46,7 +46,7 @@ type session struct {
 	Tag string
 }
 
-// ends is when the session ends by itself if nothing happens.
+// ends is when an idle session ends.
 func (s *session) ends() time.Time {
 	idle, life := s.seen.Add(sessionIdle), s.Started.Add(sessionLife)
 	if idle.Before(life) {

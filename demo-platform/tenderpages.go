@@ -111,7 +111,7 @@ type step struct {
 type tenderPage struct {
 	listed
 	Steps []step
-	// Documents says whether the tender documents can still be had, Until how long.
+	// Documents says whether the tender documents are available, Until how long.
 	Documents bool
 	Until     time.Time
 	NoticeKB  string

@@ -148,7 +148,7 @@ func (s *Service) again(ctx context.Context, tx Querier, k *keystore, e *epoch, 
 }
 
 // rate bounds how often a keystore is evaluated, whether its passwords are right
-// or wrong: a success would else give ten more tries without end to who shares
+// or wrong: otherwise each success would give ten more tries to a person who shares
 // the device with its owner.
 func (s *Service) rate(ctx context.Context, tx Querier, k *keystore) error {
 	now := s.o.Now()

@@ -148,8 +148,8 @@ func readAttempt(ctx context.Context, q Querier, k *keystore, id string) (*attem
 }
 
 // attemptKept is how long an attempt is kept: longer than its success may be
-// proved, and much longer than a call's proof is good for, so that nobody can
-// have a forgotten one counted again.
+// proved, and much longer than a call's proof is valid, so that a forgotten one
+// cannot be counted again.
 const attemptKept = 48 * time.Hour
 
 func (a *attempt) insert(ctx context.Context, tx Querier, k *keystore) error {

@@ -77,7 +77,7 @@ func (s *sealer) open(box []byte, place ...string) ([]byte, error) {
 	return secret, nil
 }
 
-// digest is a keyed digest, which tells nothing to who has the database alone.
+// digest is a keyed digest, which reveals nothing without the key.
 func (s *sealer) digest(content []byte, place ...string) []byte {
 	mac := hmac.New(sm3.New, s.mac)
 	mac.Write(bound(place))

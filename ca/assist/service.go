@@ -40,7 +40,7 @@ type Device struct {
 	Key     []byte // SubjectPublicKeyInfo
 }
 
-// Event is what the auditor is told.
+// Event is what the auditor records.
 type Event struct {
 	Name     EventName
 	Device   string

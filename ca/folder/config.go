@@ -22,7 +22,7 @@ import (
 // configFile is the configuration inside an authority's folder.
 const configFile = "ca.toml"
 
-// Config is what an authority is, and all that a ceremony is told. It holds no
+// Config describes an authority and is the ceremony's whole input. It holds no
 // secret; identifiers and URLs in it stand in every certificate and do not
 // change afterwards.
 type Config struct {
@@ -32,18 +32,18 @@ type Config struct {
 	Organisation string `toml:"organisation" comment:"Organisation that runs it, in its certificates' subjects; may be empty."`
 	// Country, two letters.
 	Country string `toml:"country" comment:"Country of all subjects, two capital letters."`
-	// BaseURL under which the authority is reached by phones, platforms and
-	// whoever checks a certificate (http or https, no trailing slash).
-	BaseURL string `toml:"base_url" comment:"URL under which phones, platforms and whoever checks a certificate reach the authority; http or https, no slash\nat the end. It stands in every certificate: choose a name that will outlive them."`
+	// BaseURL under which phones, platforms and verifiers of certificates reach the
+	// authority (http or https, no trailing slash).
+	BaseURL string `toml:"base_url" comment:"URL under which phones, platforms and verifiers of certificates reach the authority; http or https, no slash\nat the end. It stands in every certificate: choose a name that will outlive them."`
 	// Family of all keys of the authority: "SM2" (dual certificates for phones),
 	// "ECDSA-P256" or "RSA-3072" (one signing certificate). An operator of two
 	// families runs two authorities, each in a folder of its own.
-	Family issuance.Family `toml:"family" comment:"Family of all keys: SM2 (dual certificates for phones), ECDSA-P256 or RSA-3072 (one signing certificate each).\nWhoever wants two families makes two authorities."`
+	Family issuance.Family `toml:"family" comment:"Family of all keys: SM2 (dual certificates for phones), ECDSA-P256 or RSA-3072 (one signing certificate each).\nFor two families make two authorities."`
 	// RootYears and IssuingYears are the lives of the authority's certificates.
 	RootYears    int `toml:"root_years" comment:"Lives of the authority's certificates: root at most 30 years, issuing authority at most 15."`
 	IssuingYears int `toml:"issuing_years"`
-	// OCSPLifetime is how long an OCSP answer says that it is good for.
-	OCSPLifetime Duration `toml:"ocsp_lifetime" comment:"How long an OCSP answer is good for, from 1m to 24h."`
+	// OCSPLifetime is the validity of OCSP responses.
+	OCSPLifetime Duration `toml:"ocsp_lifetime" comment:"Validity of OCSP responses, from 1m to 24h."`
 	// CRLLifetime is the time from a revocation list to its nextUpdate.
 	CRLLifetime Duration `toml:"crl_lifetime" comment:"From a revocation list to its nextUpdate, from 1h to 720h."`
 	// CRLShards is over how many lists the revocations of new certificates are
@@ -56,8 +56,8 @@ type Config struct {
 	OrganisationIdentity issuance.IdentityForm `toml:"organisation_identity" comment:"How certificates show a person's identity number: none, hashed (HMAC-SM3 under a secret of the authority), masked\n(first three and last four characters) or clear. Organisations' people and natural persons."`
 	PersonIdentity       issuance.IdentityForm `toml:"person_identity"`
 	// DocumentationOIDs acknowledges identifiers under the arc for
-	// documentation, which belong to nobody: a demonstration's.
-	DocumentationOIDs bool `toml:"documentation_oids" comment:"Take identifiers under 1.3.6.1.4.1.32473, the arc for documentation. For demonstrations alone: they belong to nobody,\nand what stands in issued certificates cannot be changed. Get an arc of your own (free: iana.org, enterprise numbers)."`
+	// documentation, as demonstrations use them.
+	DocumentationOIDs bool `toml:"documentation_oids" comment:"Take identifiers under 1.3.6.1.4.1.32473, the arc for documentation. For demonstrations only: they are assigned to no organisation,\nand what stands in issued certificates cannot be changed. Get an arc of your own (free: iana.org, enterprise numbers)."`
 	// OIDs of extensions; empty ones take trust.DocumentationOIDs.
 	OIDs OIDConfig `toml:"oids" comment:"Identifiers of extensions and key usages. Everyone who verifies has to know them; they never change."`
 	// Keys that are made in a hardware security module: purpose (root, issuing,

@@ -29,7 +29,7 @@ type Opened struct {
 	Root *smx509.Certificate
 	// Audit signs the log and the listing, OCSP answers for status, Pass device
 	// passes, RealName real-name tokens, Timestamp timestamps; the last is nil in
-	// folders of before there were any.
+	// folders from before there was one.
 	Audit, OCSP, Pass, RealName, Timestamp crypto.Signer
 	// Identity is the secret under which identity numbers are hashed.
 	Identity []byte
@@ -94,8 +94,7 @@ func (o *Opened) load(ctx context.Context, passphrase []byte) error {
 	return o.readIssuers(ctx, ring)
 }
 
-// readKeys opens the keys, and makes those that folders of before they existed
-// lack.
+// readKeys opens the keys, and makes those that an older folder lacks.
 func (o *Opened) readKeys(ctx context.Context, ring *keyring) (err error) {
 	for purpose, into := range map[string]*crypto.Signer{keyOCSP: &o.OCSP, keyPass: &o.Pass, keyAudit: &o.Audit} {
 		if *into, err = ring.readSigner(ctx, purpose); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// crlContent is what a list says.
+// crlContent is the content of a list.
 type crlContent struct {
 	name     string
 	number   int64
@@ -91,8 +91,8 @@ type CRL struct {
 	revision int64 // of ca_counters 'revocation' up to which it holds everything
 }
 
-// rootCRLLifetime is how long the root's list is good for: signing one means to
-// bring the root's key.
+// rootCRLLifetime is how long the root's list is valid: signing one takes the
+// root's key.
 const rootCRLLifetime = 366 * 24 * time.Hour
 
 // FirstRootCRL is the root's list of a ceremony: nothing is revoked.

@@ -218,7 +218,7 @@ func readRevoked(ctx context.Context, tx *sql.Tx, name crlName, last *CRL) ([]sm
 	return entries, revision, rows.Err()
 }
 
-// invalidityDate is since when a key is thought to be in other hands (RFC 5280
+// invalidityDate is when a key is thought to have been compromised (RFC 5280
 // 5.3.2).
 func invalidityDate(at time.Time) ([]pkix.Extension, error) {
 	der, err := asn1.MarshalWithParams(at.UTC(), "generalized")

@@ -41,7 +41,7 @@ import (
 type API struct {
 	log *slog.Logger
 
-	// Done, where set, is told of every request after it was handled.
+	// Done, if set, is called for every request after it was handled.
 	Done func(r *http.Request, o Outcome)
 	// Show, where set, decides what a caller sees of a problem.
 	Show func(p protocol.Problem) protocol.Problem

@@ -186,8 +186,8 @@ func ignoreBad(err error) error {
 // lockNotAvailable: lock_timeout has passed.
 const lockNotAvailable = "55P03"
 
-// lost reports whether a failure is that of a connection, and not the server's
-// answer: or the answer of a server that ends (class 57P: shutdown, crash, start).
+// lost reports whether a failure is that of a connection and not the server's
+// response, or comes from a server that ends (class 57P: shutdown, crash, start).
 func lost(err error) bool {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {

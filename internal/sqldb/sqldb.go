@@ -29,7 +29,7 @@ type engine interface {
 // ErrClaimed: another process holds the claim.
 var ErrClaimed = errors.New("another process holds the claim")
 
-// Claim gives a name to one process at a time, until release is called, the
+// Claim reserves a name for one process at a time, until release is called, the
 // process ends or its connection is lost: a guard against two that should be one,
 // on which nothing stored may depend. It waits a while for a holder that has just
 // died. A file has no claims: every one is given.

@@ -416,7 +416,7 @@ func newRelayDeviceCommand(flags *relayFlags) *cobra.Command {
 	return cmd
 }
 
-// notFoundAs gives the backend's "not found" the words of the command.
+// notFoundAs rewords the backend's "not found" for the command.
 func notFoundAs(err error, format string, args ...any) error {
 	if errors.Is(err, relay.ErrNotFound) {
 		return protocol.Errorf(protocol.CodeNotFound, format, args...)

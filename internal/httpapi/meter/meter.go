@@ -1,5 +1,5 @@
-// Package meter counts and times the calls of an HTTP API. No label holds a word
-// of a caller's: a series exists for a registered route, one of a fixed set of
+// Package meter counts and times the calls of an HTTP API. No label holds text
+// from a caller: a series exists for a registered route, one of a fixed set of
 // methods and a code of the catalogue, and all else is "other".
 package meter
 
