@@ -13,7 +13,7 @@ func TestDatabaseFlags(t *testing.T) {
 	for flags, want := range map[[2]string]string{
 		{"relay.db", ""}: "does not begin with postgres://",
 		{"", "/etc/x"}:   "without a url",
-		{"postgres://u@127.0.0.1:1/d", "relative"}:      "no absolute path",
+		{"postgres://u@127.0.0.1:1/d", "relative"}:      "not an absolute path",
 		{"postgres://u:kennwort@127.0.0.1:1/d", ""}:     "password stands in the URL",
 		{"postgres://u@127.0.0.1:1/d", "/nowhere/pass"}: "read password",
 	} {
