@@ -57,7 +57,7 @@ func usedKeys(t *testing.T) map[string]bool {
 				t.Fatal(err)
 			}
 			for _, found := range key.FindAllSubmatch(raw, -1) {
-				if name := string(found[1]); !regexp.MustCompile(`\.(css|js|svg|html|pem|json|jsonl)$`).MatchString(name) {
+				if name := string(found[1]); !regexp.MustCompile(`\.(css|js|svg|html|json|jsonl)$`).MatchString(name) {
 					used[name] = true
 				}
 			}

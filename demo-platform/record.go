@@ -33,6 +33,9 @@ const (
 	resultRefused = "refused"
 )
 
+// recordVersion is the version of the lines that are written.
+const recordVersion = 1
+
 var (
 	errRecordsFull = errors.New("the records are full")
 	errNoEvidence  = errors.New("no such evidence")
@@ -40,6 +43,8 @@ var (
 
 // usageRecord is one use of a certificate on this site.
 type usageRecord struct {
+	// V is the version of the line; absent means 1.
+	V int `json:"v,omitempty"`
 	// ID makes a record that is written again the same record: the challenge of a sign-in, the session of the rest.
 	ID      string    `json:"id"`
 	Action  string    `json:"action"`
@@ -134,7 +139,7 @@ func (r *usageRecords) keep(rec usageRecord) {
 // add writes the record, with the evidence of a sign-in, and reports whether it is new: a record whose ID is there
 // already is left as it is.
 func (r *usageRecords) add(rec usageRecord, evidence []byte) (fresh bool, err error) {
-	rec.At, rec.Evidence = rec.At.UTC(), len(evidence) > 0
+	rec.V, rec.At, rec.Evidence = recordVersion, rec.At.UTC(), len(evidence) > 0
 	line, err := json.Marshal(rec)
 	if err != nil {
 		return false, fmt.Errorf("add a record: %w", err)

@@ -83,9 +83,14 @@ func (f Folder) now() time.Time {
 
 // application is what the folder remembers between request and fetch.
 type application struct {
+	V  int    `json:"v,omitzero"` // absent means 1
 	CA string `json:"ca"`
 	ID string `json:"id"`
+	protocol.Kept
 }
+
+// stateVersion is the version of what the folder remembers for itself.
+const stateVersion = 1
 
 // Request makes the keys where the folder has none and applies; the same keys
 // asking again get the same application.
@@ -112,7 +117,7 @@ func (f Folder) Request(ctx context.Context, authority string, body caapi.Platfo
 	if err != nil {
 		return nil, err
 	}
-	raw, err := json.Marshal(application{CA: authority, ID: state.ID})
+	raw, err := protocol.EncodeJSON(application{V: stateVersion, CA: authority, ID: state.ID})
 	if err != nil {
 		return nil, fmt.Errorf("remember the application: %w", err)
 	}
@@ -264,7 +269,7 @@ func (f Folder) application() (*application, error) {
 		return nil, fmt.Errorf("%w in %s", ErrNoApplication, f.Dir)
 	}
 	var app application
-	if err := json.Unmarshal(raw, &app); err != nil {
+	if err := protocol.DecodeJSON(raw, &app); err != nil {
 		return nil, fmt.Errorf("read the application: %w", err)
 	}
 	return &app, nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bidseal/bidseal/ca/audit"
@@ -91,8 +92,14 @@ func TestOnboard(t *testing.T) {
 		}
 	}
 
+	// a renewal that a newer version began keeps what that version wrote
+	remembered := filepath.Join(w.folder.Dir, "renewal.json")
+	w.must(os.WriteFile(remembered, []byte(`{"v":1,"request_key":"request-new.key.pem","chain":"chain-new.pem","later":{"a":1}}`), 0o600))
 	next, err := w.folder.Renew(t.Context(), "ops@example.cn")
 	w.must(err)
+	if raw, err := os.ReadFile(remembered); err != nil || !strings.Contains(string(raw), `"later":{"a":1}`) || !strings.Contains(string(raw), next.ID) {
+		t.Errorf("the renewal is remembered as %s, %v", raw, err)
+	}
 	w.approve(next.ID)
 	next, err = w.folder.Renew(t.Context(), "ops@example.cn")
 	w.must(err)

@@ -29,9 +29,11 @@ const renewalFile = "renewal.json"
 // renewal names the new files, so that key and chain change with the one
 // configuration that names them.
 type renewal struct {
+	V          int    `json:"v,omitzero"` // absent means 1
 	RequestKey string `json:"request_key"`
 	Chain      string `json:"chain"`
-	ID         string `json:"id,omitempty"` // of the application, once it was made
+	ID         string `json:"id,omitzero"` // of the application, once it was made
+	protocol.Kept
 }
 
 // Renew goes one step on, and may be repeated at any point.
@@ -50,8 +52,8 @@ func (f Folder) Renew(ctx context.Context, contact string) (*caapi.PlatformState
 			return nil, err
 		}
 		suffix := hex.EncodeToString(fresh)
-		next = renewal{RequestKey: "request-" + suffix + ".key.pem", Chain: "chain-" + suffix + ".pem"}
-		if err := f.writeJSON(renewalFile, next); err != nil {
+		next = renewal{V: stateVersion, RequestKey: "request-" + suffix + ".key.pem", Chain: "chain-" + suffix + ".pem"}
+		if err := f.writeState(renewalFile, next); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +99,7 @@ func (f Folder) applyForRenewal(ctx context.Context, authority, contact string, 
 		return nil, err
 	}
 	next.ID = state.ID
-	return state, f.writeJSON(renewalFile, next)
+	return state, f.writeState(renewalFile, next)
 }
 
 // renewalBody repeats what the present certificate says.
@@ -186,12 +188,22 @@ func (f Folder) readJSON(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, v); err != nil {
+	if err := protocol.DecodeJSON(raw, v); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	return nil
 }
 
+// writeState writes what the folder remembers for itself.
+func (f Folder) writeState(name string, v any) error {
+	raw, err := protocol.EncodeJSON(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	return pemfile.WritePrivate(filepath.Join(f.Dir, name), raw)
+}
+
+// writeJSON writes what other people read, indented.
 func (f Folder) writeJSON(name string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
