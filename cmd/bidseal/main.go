@@ -40,6 +40,5 @@ func newRootCommand() *cobra.Command {
 		relaycmd.New(),
 		cacmd.New(),
 		evidencecmd.New(),
-		newVersionCommand(),
 	)
 }

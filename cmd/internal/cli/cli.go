@@ -30,11 +30,15 @@ func Usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// noArgs, exactArgs and minArgs check positional arguments with exit code 2.
+// NoArgs refuses positional arguments with exit code 2. Where cmd is a group of commands, they are a command that it does
+// not have.
 func NoArgs(cmd *cobra.Command, args []string) error { return ExactArgs(0)(cmd, args) }
 
 func ExactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		if n == 0 && len(args) > 0 && cmd.HasSubCommands() {
+			return unknownCommand(cmd, args[0])
+		}
 		if len(args) != n {
 			return Usagef("%s takes %d argument(s), got %d", cmd.CommandPath(), n, len(args))
 		}

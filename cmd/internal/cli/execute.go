@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/bidseal/bidseal/internal/pemfile"
 	"github.com/bidseal/bidseal/protocol"
@@ -24,13 +25,14 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, in io.Read
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
+	addCompletion(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
 	var usage *usageError
 	if errors.As(err, &usage) || errors.Is(err, pemfile.ErrFormat) {
-		fmt.Fprintf(errOut, "%s\n\n%s", err, cmd.UsageString())
+		fmt.Fprintf(errOut, "%s\nhelp: %s --help\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "), cmd.CommandPath())
 		return ExitUsage
 	}
 	report(cmd, err)
@@ -44,19 +46,49 @@ func NewRoot(use, short string, commands ...*cobra.Command) *cobra.Command {
 		Short:         short,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return Usagef("there is no command %q", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          NoArgs,
+	}
+	version := root.Flags().Bool("version", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return emitVersion(cmd)
+		}
+		return cmd.Help()
 	}
 	root.PersistentFlags().Bool("json", false, "one JSON document on stdout; logs go to stderr")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(commands...)
+	root.AddCommand(newVersionCommand())
 	return root
+}
+
+// addCompletion adds cobra's command for shell completion, under the rules of every other command. It writes to what is
+// root's output by then.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Args = NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range cmd.Commands() {
+			shell.Args = NoArgs
+			shell.Example = "  " + shell.CommandPath()
+		}
+	}
+}
+
+// unknownCommand says that a group has no such command, and which ones are near.
+func unknownCommand(group *cobra.Command, name string) error {
+	if group.SuggestionsMinimumDistance <= 0 {
+		group.SuggestionsMinimumDistance = 2 // cobra's own default, which SuggestionsFor does not set
+	}
+	near := ""
+	if names := group.SuggestionsFor(name); len(names) > 0 {
+		near = "; did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return Usagef("%s has no command %q%s", group.CommandPath(), name, near)
 }
 
 // report tells a person what happened, whose side it is on and what to do, the
