@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"github.com/bidseal/bidseal/ca/registry"
 	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/internal/httpapi"
+	"github.com/bidseal/bidseal/internal/httpapi/limit"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/gin-gonic/gin"
@@ -67,7 +69,7 @@ type Server struct {
 	origins []string
 	slots   chan struct{} // of calls that change something
 	status  chan struct{} // of questions for status: logins hang on them
-	limits  *limiter
+	limits  *limit.Limiter[netip.Prefix] // of addresses; nil for no limit
 	heads   heads
 	api     *httpapi.API
 	engine  *gin.Engine
@@ -80,7 +82,7 @@ func New(a Rooms, o Options) *Server {
 		o.Concurrent = 4 * runtime.GOMAXPROCS(0)
 	}
 	s := &Server{
-		a: a, log: httpapi.Logger(a.Logger), origins: o.AppOrigins, limits: newLimiter(o.Limits, a.Now),
+		a: a, log: httpapi.Logger(a.Logger), origins: o.AppOrigins, limits: o.Limits.limiter(a.Now),
 		slots: make(chan struct{}, o.Concurrent), status: make(chan struct{}, o.Concurrent),
 	}
 	s.api = httpapi.New(s.log)

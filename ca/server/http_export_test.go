@@ -18,14 +18,7 @@ func BoundedRoute(slots int, do func()) http.Handler {
 	return e
 }
 
-// Limiter bounds addresses.
-type Limiter struct{ limits *limiter }
-
-// NewLimiter is newLimiter.
-func NewLimiter(limits Limits, now func() time.Time) Limiter { return Limiter{newLimiter(limits, now)} }
-
-// Allow is allow.
-func (l Limiter) Allow(address string) (retry int, ok bool) { return l.limits.allow(address) }
-
-// Remembered is how many addresses are remembered.
-func (l Limiter) Remembered() int { return max(l.limits.order.Len(), len(l.limits.known)) }
+// Allow returns what counts one call of an address.
+func Allow(limits Limits, now func() time.Time) func(address string) error {
+	return (&Server{limits: limits.limiter(now)}).allow
+}

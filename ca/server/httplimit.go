@@ -1,17 +1,14 @@
 package server
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
-	"sync"
 	"time"
 
-	"github.com/bidseal/bidseal/protocol"
+	"github.com/bidseal/bidseal/internal/httpapi/limit"
 	"github.com/gin-gonic/gin"
-	"golang.org/x/time/rate"
 )
 
 // Limits are the rates at which one address may call. Zero values take
@@ -36,7 +33,7 @@ func DefaultLimits() Limits { return Limits{PerSecond: 50, Burst: 200, Addresses
 
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits()
-	if l.PerSecond == 0 {
+	if l.PerSecond == 0 || !isRate(l.PerSecond) {
 		l.PerSecond = d.PerSecond
 	}
 	if l.Burst <= 0 {
@@ -56,28 +53,25 @@ func (l Limits) Check() error {
 			return fmt.Errorf("trusted proxy %q is neither an address nor a prefix", proxy)
 		}
 	}
-	if math.IsNaN(l.PerSecond) || math.IsInf(l.PerSecond, 0) {
-		return errors.New("calls per second")
+	if !isRate(l.PerSecond) {
+		return errors.New("calls per second: not a number")
 	}
 	return nil
 }
 
-// limiter holds one bucket for each address, the least recently used at the end.
-type limiter struct {
-	limits Limits
-	now    func() time.Time
-	mu     sync.Mutex
-	order  *list.List // of *bucket
-	known  map[netip.Prefix]*list.Element
-}
+// isRate tells what a configuration can write for a rate and is none.
+func isRate(perSecond float64) bool { return !math.IsNaN(perSecond) && !math.IsInf(perSecond, 0) }
 
-type bucket struct {
-	address netip.Prefix
-	rate    *rate.Limiter
-}
-
-func newLimiter(limits Limits, now func() time.Time) *limiter {
-	return &limiter{limits: limits.orDefault(), now: now, order: list.New(), known: make(map[netip.Prefix]*list.Element)}
+// limiter counts the calls of addresses; nil where there is no limit.
+func (l Limits) limiter(now func() time.Time) *limit.Limiter[netip.Prefix] {
+	if l = l.orDefault(); l.PerSecond < 0 {
+		return nil
+	}
+	limiter, err := limit.New[netip.Prefix](l.PerSecond, l.Burst, l.Addresses, now)
+	if err != nil { // orDefault leaves nothing that is refused
+		panic(err)
+	}
+	return limiter
 }
 
 // caller is what counts as one address: the 64-bit prefix of IPv6, because one
@@ -99,36 +93,18 @@ func caller(address string) netip.Prefix {
 	return prefix
 }
 
-// allow takes one token of an address, or says after how many seconds there is one.
-func (l *limiter) allow(address string) (retryAfter int, ok bool) {
-	if l.limits.PerSecond < 0 {
-		return 0, true
+// allow counts one call of an address; see limit.Limiter.
+func (s *Server) allow(address string) error {
+	if s.limits == nil {
+		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	key := caller(address)
-	element, known := l.known[key]
-	if known {
-		l.order.MoveToFront(element)
-	} else {
-		if l.order.Len() >= l.limits.Addresses {
-			oldest := l.order.Back()
-			delete(l.known, oldest.Value.(*bucket).address)
-			l.order.Remove(oldest)
-		}
-		element = l.order.PushFront(&bucket{key, rate.NewLimiter(rate.Limit(l.limits.PerSecond), l.limits.Burst)})
-		l.known[key] = element
-	}
-	if element.Value.(*bucket).rate.AllowN(l.now(), 1) {
-		return 0, true
-	}
-	return max(1, int(math.Ceil(1/l.limits.PerSecond))), false
+	return s.limits.Allow(caller(address))
 }
 
 // limited refuses an address that calls too often.
 func (s *Server) limited(c *gin.Context) {
-	if retry, ok := s.limits.allow(c.ClientIP()); !ok {
-		s.refuse(c, &protocol.Error{Code: protocol.CodeRateLimited, RetryAfter: retry})
+	if err := s.allow(c.ClientIP()); err != nil {
+		s.refuse(c, err)
 		return
 	}
 	c.Next()

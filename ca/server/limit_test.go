@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -37,32 +38,56 @@ func TestHTTPShedsLoad(t *testing.T) {
 // network is one caller.
 func TestLimiterForgets(t *testing.T) {
 	now := time.Unix(1, 0)
-	l := server.NewLimiter(server.Limits{PerSecond: 1, Burst: 1, Addresses: 10}, func() time.Time { return now })
+	clock := func() time.Time { return now }
+	allow := server.Allow(server.Limits{PerSecond: 1, Burst: 1, Addresses: 10}, clock)
+	address := func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/256, i%256) }
 	for i := range 1000 {
-		l.Allow(fmt.Sprintf("10.0.%d.%d", i/256, i%256))
+		if err := allow(address(i)); err != nil {
+			t.Fatalf("address %d: %v", i, err)
+		}
 	}
-	if l.Remembered() != 10 {
-		t.Errorf("%d addresses are remembered", l.Remembered())
+	for i := 990; i < 1000; i++ {
+		if allow(address(i)) == nil {
+			t.Errorf("address %d is forgotten", i)
+		}
 	}
-	l.Allow("2001:db8::1")
-	if _, ok := l.Allow("2001:db8::2"); ok {
-		t.Error("a second address of the same network")
+	if err := allow(address(989)); err != nil {
+		t.Errorf("more than ten addresses are remembered: %v", err)
 	}
-	if _, ok := l.Allow("2001:db8:0:1::1"); !ok {
-		t.Error("another network")
+	for _, same := range []struct{ first, second, why string }{
+		{"2001:db8::1", "2001:db8::2", "a second address of the same network"},
+		{"::ffff:192.0.2.7", "192.0.2.7", "the same IPv4 address in another spelling"},
+		{"no address", "none either", "what cannot be told apart is one caller"},
+	} {
+		if err := allow(same.first); err != nil {
+			t.Errorf("%s: %v", same.first, err)
+		}
+		if allow(same.second) == nil {
+			t.Error(same.why)
+		}
 	}
-	l.Allow("::ffff:192.0.2.7")
-	if _, ok := l.Allow("192.0.2.7"); ok {
-		t.Error("the same IPv4 address in another spelling")
+	if err := allow("2001:db8:0:1::1"); err != nil {
+		t.Errorf("another network: %v", err)
 	}
-	l.Allow("no address")
-	if _, ok := l.Allow("none either"); ok {
-		t.Error("what cannot be told apart is one caller")
-	}
-	none := server.NewLimiter(server.Limits{PerSecond: -1}, func() time.Time { return now })
+	none := server.Allow(server.Limits{PerSecond: -1}, clock)
 	for range 1000 {
-		if _, ok := none.Allow("10.0.0.1"); !ok {
+		if none("10.0.0.1") != nil {
 			t.Fatal("a limit where none is wanted")
+		}
+	}
+}
+
+// TestLimitsWithoutANumber: what is no rate is said, and takes the default where
+// nobody listened.
+func TestLimitsWithoutANumber(t *testing.T) {
+	for _, perSecond := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		limits := server.Limits{PerSecond: perSecond, Burst: 1}
+		if limits.Check() == nil {
+			t.Errorf("%v calls per second pass the check", perSecond)
+		}
+		allow := server.Allow(limits, func() time.Time { return time.Unix(1, 0) })
+		if allow("10.0.0.1") != nil || allow("10.0.0.1") == nil {
+			t.Errorf("%v calls per second are no limit", perSecond)
 		}
 	}
 }
