@@ -93,19 +93,9 @@ func (l *Life) timestamps(ctx context.Context) (*tsa.Authority, error) {
 // timestampCertificate is the newest one of any issuing authority's, replaced in
 // time under the current one.
 func (l *Life) timestampCertificate(ctx context.Context) (*smx509.Certificate, *status.Issuer, error) {
-	var newest *smx509.Certificate
-	var by *status.Issuer
-	for _, issuer := range l.status.Issuers() {
-		cert, err := status.Newest(ctx, l.db.Reader(), issuance.Timestamp, issuer.Name)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if newest == nil || cert.NotAfter.After(newest.NotAfter) {
-			newest, by = cert, issuer
-		}
+	newest, by, err := l.newestTimestampCertificate(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	current := l.status.Current()
 	renewable := newest == nil || newest.NotAfter.Before(current.Certificate().NotAfter)
