@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bidseal/bidseal/ca/audit"
@@ -24,6 +25,7 @@ import (
 	"github.com/bidseal/bidseal/ca/status"
 	"github.com/bidseal/bidseal/internal/httpapi"
 	"github.com/bidseal/bidseal/internal/httpapi/limit"
+	"github.com/bidseal/bidseal/internal/httpapi/meter"
 	"github.com/bidseal/bidseal/protocol"
 	"github.com/bidseal/bidseal/trust"
 	"github.com/gin-gonic/gin"
@@ -67,13 +69,16 @@ type Server struct {
 	a       Rooms
 	log     *slog.Logger
 	origins []string
-	slots   chan struct{} // of calls that change something
-	status  chan struct{} // of questions for status: logins hang on them
+	slots   chan struct{}                // of calls that change something
+	status  chan struct{}                // of questions for status: logins hang on them
 	limits  *limit.Limiter[netip.Prefix] // of addresses; nil for no limit
 	heads   heads
 	api     *httpapi.API
 	engine  *gin.Engine
 	handler http.Handler
+	metrics *meter.Meter
+
+	draining atomic.Bool
 }
 
 // New makes the HTTP API; openapi.yaml describes it.
@@ -87,6 +92,8 @@ func New(a Rooms, o Options) *Server {
 	}
 	s.api = httpapi.New(s.log)
 	s.engine = s.newEngine(o.Limits.TrustedProxies)
+	s.metrics = s.newMetrics()
+	s.api.Done = s.metrics.Done
 	s.handler = s.api.Handler(s.engine)
 	return s
 }
@@ -134,18 +141,11 @@ func (s *Server) newEngine(trustedProxies []string) *gin.Engine {
 	for _, path := range []string{caapi.PathEnrol, caapi.PathPass, caapi.PathRecoveries, caapi.PathInfo, caapi.PathOCSP} {
 		e.OPTIONS(path, func(c *gin.Context) { c.Status(http.StatusNoContent) })
 	}
-	e.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
-	e.GET("/readyz", func(c *gin.Context) {
-		if err := s.a.Folder.Ready(c.Request.Context()); err != nil {
-			c.String(http.StatusServiceUnavailable, "not ready\n")
-			return
-		}
-		c.String(http.StatusOK, "ready\n")
-	})
+	s.health(e)
 	return e
 }
 
-// named gives a request the name of its route, which the log shows.
+// named gives a request the name of its route, which log and metrics show.
 func named(c *gin.Context) { c.Request.Pattern = c.FullPath() }
 
 // crossOrigin lets the phone app's pages call the API, no other page.
