@@ -102,8 +102,10 @@ func unixDay(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(t
 type caServeConfig struct {
 	// Data is the authority's folder.
 	Data string `toml:"data"`
-	// Listen is the address to listen on.
+	// Listen is the address of the public API, Admin that of /metrics and of the
+	// health checks, which Listen has, too.
 	Listen string `toml:"listen"`
+	Admin  string `toml:"admin"`
 	// PasswordFile holds the passphrase of the key files.
 	PasswordFile string `toml:"password_file"`
 	// PublicURL under which the API is reached, where it is not the base URL.
@@ -148,6 +150,7 @@ func newCAServeCommand(flags *caFlags) *cobra.Command {
 	f.StringVar(&configPath, "config", "", "TOML file with the server's configuration")
 	f.BoolVar(&print, "print-config", false, "print the effective configuration and do nothing")
 	f.StringVar(&given.Listen, "listen", given.Listen, "address to listen on")
+	f.StringVar(&given.Admin, "admin", "", "address of /metrics and health checks, for the operator alone; none by default")
 	f.StringVar(&given.PublicURL, "public-url", "", "URL under which the API is reached, if not the base URL")
 	f.StringArrayVar(&given.AppOrigins, "app-origin", nil, "web origin of the phone app; may be given several times")
 	return cmd
@@ -157,7 +160,7 @@ func newCAServeCommand(flags *caFlags) *cobra.Command {
 func (c *caServeConfig) override(cmd *cobra.Command, given caServeConfig) {
 	for name, set := range map[string]func(){
 		"data": func() { c.Data = given.Data }, "password-file": func() { c.PasswordFile = given.PasswordFile },
-		"listen": func() { c.Listen = given.Listen }, "public-url": func() { c.PublicURL = given.PublicURL },
+		"listen": func() { c.Listen = given.Listen }, "admin": func() { c.Admin = given.Admin }, "public-url": func() { c.PublicURL = given.PublicURL },
 		"app-origin": func() { c.AppOrigins = given.AppOrigins },
 	} {
 		if cmd.Flags().Changed(name) {
@@ -197,18 +200,29 @@ func serveCA(cmd *cobra.Command, flags *caFlags, config caServeConfig) (err erro
 	} else if n > 0 {
 		log.Info("completed interrupted issuances", "count", n)
 	}
-	listener, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", config.Listen)
+	handler := ca.NewHandler(a, server.Options{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent, Limits: config.limits()})
+	listeners := new(net.ListenConfig)
+	public, err := listeners.Listen(cmd.Context(), "tcp", config.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	ready := struct {
 		CA     string `json:"ca"`
 		Listen string `json:"listen"`
-	}{a.Folder.URL(), listener.Addr().String()}
-	if err := cli.Emit(cmd, ready, func(w io.Writer) { fmt.Fprintf(w, "authority %s listens on %s\n", ready.CA, ready.Listen) }); err != nil {
-		return errors.Join(err, listener.Close())
-	}
+		Admin  string `json:"admin,omitempty"`
+	}{CA: a.Folder.URL(), Listen: public.Addr().String()}
 	group, ctx := errgroup.WithContext(cmd.Context())
-	cli.ServeUntil(ctx, group, listener, nil, ca.NewHandler(a, server.Options{AppOrigins: config.AppOrigins, Concurrent: config.Concurrent, Limits: config.limits()}), log, nil)
+	if config.Admin != "" {
+		admin, err := listeners.Listen(cmd.Context(), "tcp", config.Admin)
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen: %w", err), public.Close())
+		}
+		ready.Admin = admin.Addr().String()
+		cli.ServeUntil(ctx, group, admin, nil, handler.AdminHandler(), log, nil)
+	}
+	cli.ServeUntil(ctx, group, public, nil, handler, log, handler.Drain)
+	group.Go(func() error {
+		return cli.Emit(cmd, ready, func(w io.Writer) { fmt.Fprintf(w, "authority %s listens on %s\n", ready.CA, ready.Listen) })
+	})
 	return group.Wait()
 }
