@@ -182,7 +182,7 @@ func bans() []ban {
 			why: "a platform has limits and metrics of its own",
 		},
 		{
-			from: []string{"./..."}, except: []string{"./relay/...", "./ca/...", "./app/...", "./internal/httpapi/..."}, to: []string{"./internal/httpapi/limit", "./internal/httpapi/meter"},
+			from: []string{"./..."}, except: []string{"./relay/...", "./ca/server/...", "./app/...", "./internal/httpapi/..."}, to: []string{"./internal/httpapi/limit", "./internal/httpapi/meter"},
 			why: "rates and metrics belong to the servers: relay, authority and app",
 		},
 		{
