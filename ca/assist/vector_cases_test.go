@@ -105,7 +105,7 @@ func (s *subject) evaluate(private, public []byte) (evaluated, proof []byte) {
 	blinded := element(s.blinded)
 	z := g.NewElement().Mul(blinded, k)
 	prover := dleq.Prover{Params: dleq.Params{G: g, H: crypto.SHA512, DST: append([]byte("OPRFV1-\x01-"), assistapi.Suite...)}}
-	p, err := prover.ProveBatchWithRandomness(k, g.Generator(), element(public), []group.Element{blinded}, []group.Element{z}, g.HashToScalar(det("randomness", 32), nil))
+	p, err := prover.ProveBatchWithRandomnessRFC9497(k, element(public), []group.Element{blinded}, []group.Element{z}, g.HashToScalar(det("randomness", 32), nil))
 	must(s.t, err)
 	proof, err = p.MarshalBinary()
 	must(s.t, err)
