@@ -5,8 +5,9 @@
 //	go run ./test/mutants -all         every row
 //	go run ./test/mutants -rule kem    rows whose rule contains the text
 //
-// MUTANTS_BASE is a commit; without it the merge base with origin/main counts, and
-// without such a branch the commit before HEAD. A row holds when its texts stand
+// MUTANTS_BASE is a commit; without it the merge base with origin/main counts,
+// without such a branch the commit before HEAD, and in a fresh clone, where
+// origin/main is HEAD, the ten commits before. A row holds when its texts stand
 // exactly once in their file, the mutated package compiles, and its test is green
 // without the mutation and fails by an assertion with it: not by a panic, a timeout
 // or a compiler's error.

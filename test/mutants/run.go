@@ -220,9 +220,20 @@ func (r *runner) changed(ctx context.Context, base string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if head, err := git("rev-parse", "HEAD"); err != nil {
+		return nil, err
+	} else if from == head { // a clone of what has landed: what landed last
+		if from, err = git("rev-list", "-1", fmt.Sprintf("--skip=%d", landing), "HEAD"); err != nil {
+			return nil, err
+		}
+	}
 	out, err := git("diff", "--name-only", from)
 	return strings.Fields(out), err
 }
+
+// landing is how many commits count as changed where there is no branch that HEAD
+// could be compared with.
+const landing = 10
 
 // choose picks the rows whose file, or whose test's folder, is among the changed
 // ones; all of them where the table or this program changed.
