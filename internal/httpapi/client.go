@@ -11,9 +11,8 @@ import (
 const MaxResponse = 2 << 20
 
 // DecodeResponse is the caller's side of JSON and Refuse: it decodes the JSON of a response into v, or returns the
-// *protocol.Error that the problem document of a refusal stands for. It closes the body.
+// *protocol.Error that the problem document of a refusal stands for. The caller closes the body.
 func DecodeResponse(resp *http.Response, v any) error {
-	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxResponse))
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "read the response: %v", err)

@@ -122,18 +122,18 @@ func TestPanic(t *testing.T) {
 	if !strings.Contains(lines.String(), "TestPanic") || strings.Contains(lines.String(), "password") {
 		t.Errorf("logged %s", &lines)
 	}
-	aborted := func(h http.Handler) (p any) {
-		defer func() { p = recover() }()
+	aborted := func(h http.Handler) (p error) {
+		defer func() { p, _ = recover().(error) }()
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 		return nil
 	}
 	if p := aborted(handler(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
 		panic("then")
-	})); p != http.ErrAbortHandler {
+	})); !errors.Is(p, http.ErrAbortHandler) {
 		t.Errorf("half an answer ends with %v", p)
 	}
-	if p := aborted(handler(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })); p != http.ErrAbortHandler {
+	if p := aborted(handler(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })); !errors.Is(p, http.ErrAbortHandler) {
 		t.Errorf("an abort becomes %v", p)
 	}
 	if len(done) != 3 || done[0].Code != protocol.CodeInternal || done[1].Code != protocol.CodeInternal {

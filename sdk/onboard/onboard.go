@@ -149,6 +149,7 @@ func (f Folder) do(req *http.Request, v any) error {
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
+	defer resp.Body.Close()
 	return httpapi.DecodeResponse(resp, v)
 }
 

@@ -154,5 +154,6 @@ func (p *benchPhone) call(ctx context.Context, url string, body, answer any) err
 	if err != nil {
 		return protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
+	defer resp.Body.Close()
 	return httpapi.DecodeResponse(resp, answer)
 }

@@ -184,6 +184,7 @@ func send(client *http.Client, req *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("call: %w", err)
 	}
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("call %s: %w", req.URL.Path, httpapi.DecodeResponse(resp, nil))
 	}

@@ -189,6 +189,7 @@ func ledgerEntries(t *testing.T, origin string) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	var head relay.LedgerHead
 	if err := httpapi.DecodeResponse(resp, &head); err != nil {
 		t.Fatal(err)

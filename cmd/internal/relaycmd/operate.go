@@ -209,6 +209,7 @@ func (o *rootsAndPassKey) key(ctx context.Context, roots []*smx509.Certificate) 
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeNetwork, "%v", err)
 	}
+	defer resp.Body.Close()
 	var info caapi.Info
 	if err := httpapi.DecodeResponse(resp, &info); err != nil {
 		return nil, err
