@@ -82,9 +82,9 @@ func TestRevokedCertificate(t *testing.T) {
 // An expired certificate is not offered for signing.
 func TestExpiredCertificate(t *testing.T) {
 	d := startDemo(t, "")
-	p := d.enrol("赵敏", time.Second)
+	p := d.enrol("赵敏", 8*time.Second) // long enough for the enrolment itself on a busy machine
 	page := openBrowser(t, desktop).signIn(d, animated)
-	page.passes("the certificate expires", 3*time.Second)
+	page.passes("the certificate expires", 10*time.Second)
 	p.scan(page.picture("code"), "--approve").refused(t, "cert_expired")
 	if page.signedIn(d) {
 		t.Error("the browser is signed in")
